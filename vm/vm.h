@@ -34,6 +34,7 @@ typedef struct {
 typedef struct vm_arena vm_arena;
 vm_arena *vm_arena_new(const vm_allocator *a, jmp_buf *oom); // NULL a: malloc; NULL result: no memory
 void vm_arena_free(vm_arena *a);
+void vm_arena_set_oom(vm_arena *a, jmp_buf *oom); // from now on jumps there
 size_t vm_arena_used(const vm_arena *a);
 /// Zeroed, 16-byte aligned. Out of memory longjmps to the arena's `oom` with value 1.
 void *vm_alloc(vm_arena *a, size_t size);
