@@ -45,7 +45,8 @@ const layout *layout_flatten(vm_arena *a, const layout *f, layout_why why);
 const layout *layout_squeeze(vm_arena *a, const layout *f, int ndims, const int32_t *dims, layout_why why);
 const layout *layout_unsqueeze(vm_arena *a, const layout *f, int ndims, const int32_t *dims, layout_why why);
 /// Inverse of reduce for broadcasting: a tile of `shape` whose reduction over the stretched dims is f.
-/// The stretched dims become local (outermost slots).
+/// The stretched dims become local (outermost slots). `dims` lists the rank - f->rank dimensions that
+/// f lacks (NULL: the first ones, as in NumPy); dimensions of f with extent 1 are stretched as well.
 const layout *layout_stretch(vm_arena *a, const layout *f, int rank, const int32_t *shape, const int32_t *dims, layout_why why);
 
 /// index[0..rank) of (thread, slot). Indices beyond a smaller tile are dead, see layout_live.
@@ -65,7 +66,11 @@ typedef struct {
     int32_t dim, extent, stride, div; // dim -1: replica
     bool spatial;
 } layout_digit;
+/// Spatial digits first, then local ones, each list from the most significant.
 int layout_digits(const layout *f, layout_digit *out); // out: LAYOUT_MAX_MODES*2; returns the number
+/// The layout with these digits (`div` is ignored, the order of each list is significance).
+const layout *layout_from_digits(vm_arena *a, int rank, const int32_t *shape, int n, const layout_digit *digits,
+                                 layout_why why);
 /// Contiguity: greatest power-of-two v such that slots come in aligned runs of v consecutive
 /// elements of dimension `dim` (slot i*v+j holds index base + j).
 int layout_run(const layout *f, int dim);
@@ -93,6 +98,10 @@ const shared_layout *shared_strides(vm_arena *a, int rank, const int32_t *shape,
 const shared_layout *shared_swizzle(vm_arena *a, int rank, const int32_t *shape, unsigned elem_bits, int w, layout_why why);
 const shared_layout *shared_compose(vm_arena *a, const shared_layout *f, const shared_layout *g, layout_why why);
 const shared_layout *shared_permute(vm_arena *a, const shared_layout *f, const int32_t *perm);
+const shared_layout *shared_reshape(vm_arena *a, const shared_layout *f, int rank, const int32_t *shape, layout_why why);
+/// General form: modes of each dimension in row-major order; `sw_*` on element offsets, bits 0: none.
+const shared_layout *shared_make(vm_arena *a, int rank, const int32_t *shape, int nmodes, const int32_t *mode_shape,
+                                 const int64_t *mode_stride, int sw_base, int sw_bits, int sw_shift, layout_why why);
 const shared_layout *shared_prepend(vm_arena *a, const shared_layout *f, int32_t extent); // e.g. pipeline stages
 int64_t shared_offset(const shared_layout *f, const int32_t *index); // element offset
 bool shared_equal(const shared_layout *f, const shared_layout *g);
