@@ -99,12 +99,19 @@ void *vm_dup(vm_arena *a, const void *src, size_t size) {
 
 char *vm_strdup(vm_arena *a, const char *s) { return vm_dup(a, s, strlen(s) + 1); }
 
+/// Length of the formatted text; `fmt` is read once here and once by the writer.
+static size_t measure(const char *fmt, va_list ap) {
+    char none[1];
+    const int n = fmt ? vsnprintf(none, 1, fmt, ap) : 0;
+    return n > 0 ? (size_t)n : 0;
+}
+
 char *vm_vformat(vm_arena *a, const char *fmt, va_list ap) {
     va_list again;
     va_copy(again, ap);
-    const int n = vsnprintf(NULL, 0, fmt, ap);
-    char *s = vm_alloc(a, (size_t)(n < 0 ? 0 : n) + 1);
-    if (n > 0) vsnprintf(s, (size_t)n + 1, fmt, again);
+    const size_t n = measure(fmt, ap);
+    char *s = vm_alloc(a, n + 1);
+    if (n) vsnprintf(s, n + 1, fmt, again);
     va_end(again);
     return s;
 }
@@ -148,12 +155,12 @@ void vm_put(vm_text *t, const char *fmt, ...) {
     va_list ap, again;
     va_start(ap, fmt);
     va_copy(again, ap);
-    const int n = vsnprintf(NULL, 0, fmt, ap);
+    const size_t n = measure(fmt, ap);
     va_end(ap);
-    if (n > 0) {
-        text_reserve(t, (size_t)n + 1);
-        vsnprintf(t->at + t->n, (size_t)n + 1, fmt, again);
-        t->n += (size_t)n;
+    if (n) {
+        text_reserve(t, n + 1);
+        vsnprintf(t->at + t->n, n + 1, fmt, again);
+        t->n += n;
     }
     va_end(again);
 }
