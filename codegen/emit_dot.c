@@ -1,5 +1,157 @@
 // SPDX-License-Identifier: Apache-2.0
-// Matrix products.
-#include "codegen/emit.h"
+// Matrix products on tensor cores. Which registers feed which mma is found from the layouts' tables:
+// any slot order of the right owners serves, so no shape of layout is special.
+#include <string.h>
 
-void emit_dot(cg *g, ir_op *op) { cg_refuse(g, op, "dot", "another form"); }
+#include "codegen/tile.h"
+#include "ir/infer.h"
+
+typedef struct {
+    const layout *l;
+    const int32_t *table; // [thread][slot][2]
+    const int32_t *first; // thread 0: row * cols + col -> slot, -1: not held
+    int rows, cols;
+} operand;
+
+static operand operand_of(cg *g, const layout *l) {
+    operand o = {.l = l, .table = layout_table(g->arena, l), .rows = l->shape[0], .cols = l->shape[1]};
+    int32_t *first = vm_newn(g->arena, int32_t, (size_t)o.rows * (size_t)o.cols);
+    for (int i = 0; i < o.rows * o.cols; i++) first[i] = -1;
+    for (int s = l->slots - 1; s >= 0; s--) first[o.table[s * 2] * o.cols + o.table[s * 2 + 1]] = s;
+    o.first = first;
+    return o;
+}
+
+static const int32_t *at(const operand *o, int t, int s) { return o->table + ((size_t)t * (size_t)o->l->slots + (size_t)s) * 2; }
+
+/// Slots of the fragment of `atom` whose origin is (row, col) for warp 0, checked for every thread:
+/// warp w's origin is its own (org[w]), along the axes that move with the accumulator tile.
+static bool fragment(const operand *o, const layout *atom, const int32_t *org, int warps, bool rows_move, bool cols_move,
+                     int row, int col, int32_t *slots) {
+    for (int j = 0; j < atom->slots; j++) {
+        int32_t in[2];
+        layout_index(atom, 0, j, in);
+        const int r = row + in[0], c = col + in[1];
+        if (r >= o->rows || c >= o->cols || (slots[j] = o->first[r * o->cols + c]) < 0) return false;
+        for (int w = 0; w < warps; w++)
+            for (int lane = 0; lane < 32; lane++) {
+                layout_index(atom, lane, j, in);
+                const int wr = rows_move ? org[w * 2] - org[0] : 0, wc = cols_move ? org[w * 2 + 1] - org[1] : 0;
+                const int32_t *is = at(o, w * 32 + lane, slots[j]);
+                if (is[0] != row + wr + in[0] || is[1] != col + wc + in[1]) return false;
+            }
+    }
+    return true;
+}
+
+/// `n` slots of `bits` bits as one 32-bit register; a whole register of the tile where they are one.
+static LLVMValueRef packed(cg *g, const cg_tile *t, LLVMValueRef const *words, const int32_t *slots) {
+    const unsigned bits = vm_bits(t->elem), per = 32 / bits;
+    bool whole = slots[0] % (int)per == 0;
+    for (unsigned i = 1; i < per; i++) whole &= slots[i] == slots[0] + (int)i;
+    if (whole) return words[slots[0] / (int)per];
+    LLVMValueRef r = NULL;
+    for (unsigned i = 0; i < per; i++) {
+        LLVMValueRef c = cg_code(g, t->elem, cg_slot(g, t, (uint32_t)slots[i]), g->t_i32);
+        if (i) c = LLVMBuildShl(g->b, c, cg_i32(g, i * bits), "");
+        r = r ? LLVMBuildOr(g->b, r, c, "") : c;
+    }
+    return r;
+}
+
+/// Slots beyond the tile along k must not bring in NaNs: they are made zero.
+static const cg_tile *zero_dead(cg *g, const cg_tile *x, const ir_type *t) {
+    if (t->reg->shape[0] == t->dim[0] && t->reg->shape[1] == t->dim[1]) return x;
+    LLVMValueRef *s = vm_newn(g->arena, LLVMValueRef, x->slots), zero = cg_const(g, x->elem, 0);
+    for (uint32_t i = 0; i < x->slots; i++) {
+        LLVMValueRef live = cg_live(g, t, i);
+        s[i] = live ? LLVMBuildSelect(g->b, live, cg_slot(g, x, i), zero, "") : cg_slot(g, x, i);
+    }
+    return cg_tile_from_slots(g, x->elem, x->slots, s);
+}
+
+static const char *mma_name(cg *g, const mma_atom *atom, vm_dtype a, vm_dtype b, vm_dtype c) {
+    const char *types = a == T_bf16 ? "bf16" : a == T_f16 ? (c == T_f16 ? "f16.f16" : "f32.f32")
+                      : a == T_i8 ? (b == T_i8 ? "s8" : "s8.u8") : b == T_u8 ? "u8" : "u8.s8";
+    return vm_format(g->arena, "llvm.nvvm.mma.%s.row.col.%s", atom->name, types);
+}
+
+/// One mma: acc[0..4) += a · b, slots of the accumulator tile.
+static void one(cg *g, const char *name, vm_dtype ta, vm_dtype tc, LLVMValueRef const *a, int na, LLVMValueRef const *b, int nb,
+                LLVMValueRef *acc, const int32_t *slots) {
+    LLVMValueRef args[16], r;
+    unsigned n = 0;
+    LLVMTypeRef in = ta == T_f16 ? g->t_v2f16 : g->t_i32;
+    for (int i = 0; i < na; i++) args[n++] = cg_bitcast(g, a[i], in);
+    for (int i = 0; i < nb; i++) args[n++] = cg_bitcast(g, b[i], in);
+    if (tc == T_f16) {
+        for (int i = 0; i < 2; i++) {
+            LLVMValueRef v = LLVMGetUndef(g->t_v2f16);
+            for (int j = 0; j < 2; j++) v = LLVMBuildInsertElement(g->b, v, acc[slots[2 * i + j]], cg_i32(g, j), "");
+            args[n++] = v;
+        }
+        r = cg_call(g, name, LLVMStructTypeInContext(g->ctx, (LLVMTypeRef[]){g->t_v2f16, g->t_v2f16}, 2, false), n, args);
+        for (int i = 0; i < 4; i++)
+            acc[slots[i]] = LLVMBuildExtractElement(g->b, LLVMBuildExtractValue(g->b, r, (unsigned)i / 2, ""), cg_i32(g, i % 2), "");
+    } else {
+        LLVMTypeRef e = tc == T_f32 ? g->t_f32 : g->t_i32;
+        for (int i = 0; i < 4; i++) args[n++] = acc[slots[i]];
+        r = cg_call(g, name, LLVMStructTypeInContext(g->ctx, (LLVMTypeRef[]){e, e, e, e}, 4, false), n, args);
+        for (unsigned i = 0; i < 4; i++) acc[slots[i]] = LLVMBuildExtractValue(g->b, r, i, "");
+    }
+    cg_counted(g, CG_mma);
+}
+
+void emit_dot(cg *g, ir_op *op) {
+    const ir_type *ta = &op->ops[0]->type, *tb = &op->ops[1]->type, *tc = &op->res[0]->type;
+    const int threads = ir_group_threads(op), warps = threads / 32;
+    infer_dot_choice ch;
+    const char *why = "no tensor-core instruction";
+    if (!infer_dot(g->arena, op, threads, ta->reg, tb->reg, tc->reg, &ch, &why)) {
+        cg_refuse(g, op, vm_format(g->arena, "dot: %s", why), "convert the operands to f16 or bf16 with f32 accumulation, or to i8 with i32");
+        return;
+    }
+    const mma_atom *atom = ch.atom;
+    operand a = operand_of(g, ta->reg), b = operand_of(g, tb->reg), c = operand_of(g, tc->reg);
+    const cg_tile *xa = zero_dead(g, cg_tile_of(g, op->ops[0]), ta), *xb = zero_dead(g, cg_tile_of(g, op->ops[1]), tb),
+                  *xc = cg_tile_of(g, op->ops[2]);
+    LLVMValueRef *wa = vm_newn(g->arena, LLVMValueRef, cg_ni32(xa->elem, xa->slots)),
+                 *wb = vm_newn(g->arena, LLVMValueRef, cg_ni32(xb->elem, xb->slots)),
+                 *acc = vm_newn(g->arena, LLVMValueRef, xc->slots);
+    cg_tile_to_i32(g, xa, wa);
+    cg_tile_to_i32(g, xb, wb);
+    for (uint32_t s = 0; s < xc->slots; s++) acc[s] = cg_slot(g, xc, s);
+    const char *name = mma_name(g, atom, ta->elem, tb->elem, tc->elem);
+    const int per = 32 / (int)vm_bits(ta->elem), na = atom->a->slots / per, nb = atom->b->slots / per;
+    int32_t *org = vm_newn(g->arena, int32_t, 2 * warps);
+    const int ksteps = (int)((ta->dim[1] + atom->k - 1) / atom->k);
+    bool found = false, fits = true;
+    for (int kk = 0; kk < ksteps && fits; kk++)
+        for (int s = 0; s < tc->reg->slots && fits; s++) {
+            const int32_t *o = at(&c, 0, s);
+            if (o[0] % atom->m || o[1] % atom->n || c.first[o[0] * c.cols + o[1]] != s) continue; // slot 0 of lane 0
+            int32_t sc[8], sa[16], sb[16];
+            for (int w = 0; w < warps; w++) memcpy(org + 2 * w, at(&c, 32 * w, s), 2 * sizeof *org);
+            fits = fragment(&c, atom->c, org, warps, true, true, o[0], o[1], sc) &&
+                   fragment(&a, atom->a, org, warps, true, false, o[0], kk * atom->k, sa) &&
+                   fragment(&b, atom->b, org, warps, false, true, kk * atom->k, o[1], sb);
+            if (!fits) break;
+            LLVMValueRef ra[8], rb[8];
+            for (int i = 0; i < na; i++) ra[i] = packed(g, xa, wa, sa + i * per);
+            for (int i = 0; i < nb; i++) rb[i] = packed(g, xb, wb, sb + i * per);
+            one(g, name, ta->elem, tc->elem, ra, na, rb, nb, acc, sc);
+            found = true;
+        }
+    if (!found || !fits) {
+        cg_refuse(g, op, vm_format(g->arena, "dot: operands in layouts %s, %s and %s do not meet in %s", layout_text(g->arena, ta->reg),
+                                   layout_text(g->arena, tb->reg), layout_text(g->arena, tc->reg), atom->name),
+                  "use the layouts of one mma.dot(…) for all three");
+        return;
+    }
+    cg_remark(g, op, "dot %lldx%lldx%lld by %s", (long long)tc->dim[0], (long long)tc->dim[1], (long long)ta->dim[1], name + 10);
+    cg_set_tile(g, op->res[0], cg_tile_from_slots(g, tc->elem, xc->slots, acc));
+}
+
+void emit_wgmma(cg *g, ir_op *op) {
+    cg_refuse(g, op, "wgmma", "dot(load(a), load(b), acc) runs on mma.sync");
+}
