@@ -6,7 +6,7 @@
 #include <ctype.h>
 #include <string.h>
 
-enum { MAX_ARGS = 40, MAX_LIST = 64, MAX_DEPTH = 256 };
+enum { MAX_ARGS = 16, MAX_LIST = 64, MAX_DEPTH = 256 };
 
 enum kind { V_INT, V_BOOL, V_LIST, V_REG, V_SHARED, V_MMA, V_ATOM, V_DOT };
 static const char *const kind_names[] = {
@@ -157,15 +157,16 @@ static bool take_shape(parser *p, args *as, int32_t *shape, int *rank) {
 
 typedef bool function(parser *p, args *as, value *out);
 
-static bool give(parser *p, const args *as, const layout *f, const char *why, value *out) {
-    if (!f) return fail(p, as->at, "%s", why ? why : "the layout is not possible");
+// `why` is read only here: the call that makes f writes it.
+static bool give(parser *p, const args *as, const layout *f, const char *const *why, value *out) {
+    if (!f) return fail(p, as->at, "%s", *why);
     out->kind = V_REG;
     out->reg = f;
     return true;
 }
 
-static bool give_shared(parser *p, const args *as, const shared_layout *f, const char *why, value *out) {
-    if (!f) return fail(p, as->at, "%s", why ? why : vm_format(p->a, "%s: not possible", as->name));
+static bool give_shared(parser *p, const args *as, const shared_layout *f, const char *const *why, value *out) {
+    if (!f) return fail(p, as->at, "%s", why ? *why : vm_format(p->a, "%s: the extents must be positive and not too many", as->name));
     out->kind = V_SHARED;
     out->sh = f;
     return true;
@@ -177,7 +178,7 @@ static bool give_shared(parser *p, const args *as, const shared_layout *f, const
         int rank;                                                                                  \
         const char *why = NULL;                                                                    \
         if (!take_shape(p, as, shape, &rank)) return false;                                        \
-        return give(p, as, layout_##name(p->a, rank, shape, &why), why, out);                      \
+        return give(p, as, layout_##name(p->a, rank, shape, &why), &why, out);                    \
     }
 SHAPE_FUNCTION(local)
 SHAPE_FUNCTION(column_local)
@@ -193,7 +194,7 @@ static bool fn_spatial(parser *p, args *as, value *out) {
     if (!take_shape(p, as, shape, &rank)) return false;
     if (v && n != rank)
         return fail(p, v->at, "spatial: %d ranks for a shape of %d dimensions", n, rank);
-    return give(p, as, layout_spatial(p->a, rank, shape, v ? ranks : NULL, &why), why, out);
+    return give(p, as, layout_spatial(p->a, rank, shape, v ? ranks : NULL, &why), &why, out);
 }
 
 static bool fn_replicated(parser *p, args *as, value *out) {
@@ -201,7 +202,7 @@ static bool fn_replicated(parser *p, args *as, value *out) {
     int rank;
     const char *why = NULL;
     if (!take_int(p, as, -1, "num_workers", &workers) || !take_shape(p, as, shape, &rank)) return false;
-    return give(p, as, layout_replicated(p->a, rank, shape, workers, &why), why, out);
+    return give(p, as, layout_replicated(p->a, rank, shape, workers, &why), &why, out);
 }
 
 static bool fn_auto_local_spatial(parser *p, args *as, value *out) {
@@ -211,7 +212,7 @@ static bool fn_auto_local_spatial(parser *p, args *as, value *out) {
     if (!take_int(p, as, 0, "num_threads", &threads) ||
         !take_list(p, as, 1, "shape", LAYOUT_MAX_RANK, shape, &rank))
         return false;
-    return give(p, as, layout_auto_local_spatial(p->a, threads, rank, shape, &why), why, out);
+    return give(p, as, layout_auto_local_spatial(p->a, threads, rank, shape, &why), &why, out);
 }
 
 // A flat mode list as the number of modes of each dimension: modes are taken until they multiply to
@@ -247,15 +248,15 @@ static bool fn_layout(parser *p, args *as, value *out) {
         !take_list(p, as, 3, "local", LAYOUT_MAX_MODES, local, &nl) ||
         !split_modes(p, as, rank, shape, n, modes, counts))
         return false;
-    return give(p, as, layout_make(p->a, rank, shape, counts, modes, ns, spatial, nl, local, &why), why, out);
+    return give(p, as, layout_make(p->a, rank, shape, counts, modes, ns, spatial, nl, local, &why), &why, out);
 }
 
 static bool compose(parser *p, const args *as, const value *f, const value *g, value *out) {
     const char *why = NULL;
     if (f->kind == V_REG && g->kind == V_REG)
-        return give(p, as, layout_compose(p->a, f->reg, g->reg, &why), why, out);
+        return give(p, as, layout_compose(p->a, f->reg, g->reg, &why), &why, out);
     if (f->kind == V_SHARED && g->kind == V_SHARED)
-        return give_shared(p, as, shared_compose(p->a, f->sh, g->sh, &why), why, out);
+        return give_shared(p, as, shared_compose(p->a, f->sh, g->sh, &why), &why, out);
     return fail(p, as->at, "%s: %s and %s do not compose", as->name, kind_names[f->kind], kind_names[g->kind]);
 }
 
@@ -267,19 +268,19 @@ static bool fn_compose(parser *p, args *as, value *out) {
 static bool fn_divide(parser *p, args *as, value *out) {
     const char *why = NULL;
     const layout *h = take_reg(p, as, 0, "h"), *g = h ? take_reg(p, as, 1, "g") : NULL;
-    return g && give(p, as, layout_divide(p->a, h, g, &why), why, out);
+    return g && give(p, as, layout_divide(p->a, h, g, &why), &why, out);
 }
 
 static bool fn_left_divide(parser *p, args *as, value *out) {
     const char *why = NULL;
     const layout *h = take_reg(p, as, 0, "h"), *f = h ? take_reg(p, as, 1, "f") : NULL;
-    return f && give(p, as, layout_left_divide(p->a, h, f, &why), why, out);
+    return f && give(p, as, layout_left_divide(p->a, h, f, &why), &why, out);
 }
 
 static bool fn_concat(parser *p, args *as, value *out) {
     const char *why = NULL;
     const layout *f = take_reg(p, as, 0, "f"), *g = f ? take_reg(p, as, 1, "g") : NULL;
-    return g && give(p, as, layout_concat(p->a, f, g, &why), why, out);
+    return g && give(p, as, layout_concat(p->a, f, g, &why), &why, out);
 }
 
 static bool fn_reduce(parser *p, args *as, value *out) {
@@ -290,7 +291,7 @@ static bool fn_reduce(parser *p, args *as, value *out) {
     if (!f || !take_list(p, as, 1, "dims", LAYOUT_MAX_RANK, dims, &n)) return false;
     const value *keep = take(p, as, 2, "keepdims", false);
     if (keep && !expect(p, as, keep, V_BOOL, "keepdims")) return false;
-    return give(p, as, layout_reduce(p->a, f, n, dims, keep && keep->i, &why), why, out);
+    return give(p, as, layout_reduce(p->a, f, n, dims, keep && keep->i, &why), &why, out);
 }
 
 static bool fn_permute(parser *p, args *as, value *out) {
@@ -302,10 +303,10 @@ static bool fn_permute(parser *p, args *as, value *out) {
     if (f->kind != V_SHARED && !expect(p, as, f, V_REG, "f")) return false;
     const int rank = f->kind == V_REG ? f->reg->rank : f->sh->rank;
     if (n != rank) return fail(p, as->at, "permute: %d dimensions given for rank %d", n, rank);
-    if (f->kind == V_REG) return give(p, as, layout_permute(p->a, f->reg, perm, &why), why, out);
+    if (f->kind == V_REG) return give(p, as, layout_permute(p->a, f->reg, perm, &why), &why, out);
     if (!layout_positions(p->a, "permute", rank, perm, rank, (int32_t[LAYOUT_MAX_RANK]){0}, &why))
-        return give_shared(p, as, NULL, why, out);
-    return give_shared(p, as, shared_permute(p->a, f->sh, perm), why, out);
+        return give_shared(p, as, NULL, &why, out);
+    return give_shared(p, as, shared_permute(p->a, f->sh, perm), &why, out);
 }
 
 static bool fn_reshape(parser *p, args *as, value *out) {
@@ -315,15 +316,15 @@ static bool fn_reshape(parser *p, args *as, value *out) {
     const value *f = take(p, as, 0, "f", true);
     if (!f || !take_list(p, as, 1, "shape", LAYOUT_MAX_RANK, shape, &rank)) return false;
     if (f->kind == V_SHARED)
-        return give_shared(p, as, shared_reshape(p->a, f->sh, rank, shape, &why), why, out);
+        return give_shared(p, as, shared_reshape(p->a, f->sh, rank, shape, &why), &why, out);
     if (!expect(p, as, f, V_REG, "f")) return false;
-    return give(p, as, layout_reshape(p->a, f->reg, rank, shape, &why), why, out);
+    return give(p, as, layout_reshape(p->a, f->reg, rank, shape, &why), &why, out);
 }
 
 static bool fn_flatten(parser *p, args *as, value *out) {
     const char *why = NULL;
     const layout *f = take_reg(p, as, 0, "f");
-    return f && give(p, as, layout_flatten(p->a, f, &why), why, out);
+    return f && give(p, as, layout_flatten(p->a, f, &why), &why, out);
 }
 
 static bool fn_squeeze(parser *p, args *as, value *out) {
@@ -336,7 +337,7 @@ static bool fn_squeeze(parser *p, args *as, value *out) {
     if (v && !list_of(p, as, v, "dims", LAYOUT_MAX_RANK, dims, &n)) return false;
     for (int d = 0; !v && d < f->rank; d++)
         if (f->shape[d] == 1) dims[n++] = d;
-    return give(p, as, layout_squeeze(p->a, f, n, dims, &why), why, out);
+    return give(p, as, layout_squeeze(p->a, f, n, dims, &why), &why, out);
 }
 
 static bool fn_unsqueeze(parser *p, args *as, value *out) {
@@ -345,7 +346,7 @@ static bool fn_unsqueeze(parser *p, args *as, value *out) {
     const char *why = NULL;
     const layout *f = take_reg(p, as, 0, "f");
     if (!f || !take_list(p, as, 1, "dims", LAYOUT_MAX_RANK, dims, &n)) return false;
-    return give(p, as, layout_unsqueeze(p->a, f, n, dims, &why), why, out);
+    return give(p, as, layout_unsqueeze(p->a, f, n, dims, &why), &why, out);
 }
 
 static bool fn_row_major(parser *p, args *as, value *out) {
@@ -370,7 +371,7 @@ static bool fn_strides(parser *p, args *as, value *out) {
     if (!v || !expect(p, as, v, V_LIST, "strides")) return false;
     if (v->n != rank) return fail(p, v->at, "strides: %d strides for %d dimensions", v->n, rank);
     const char *why = NULL;
-    return give_shared(p, as, shared_make(p->a, rank, shape, rank, shape, v->list, 0, 0, 0, &why), why, out);
+    return give_shared(p, as, shared_make(p->a, rank, shape, rank, shape, v->list, 0, 0, 0, &why), &why, out);
 }
 
 static bool fn_shared_layout(parser *p, args *as, value *out) {
@@ -386,7 +387,7 @@ static bool fn_shared_layout(parser *p, args *as, value *out) {
     const value *s = take(p, as, 3, "swizzle", false);
     if (s && !list_of(p, as, s, "swizzle", 3, sw, &nsw)) return false;
     if (nsw != 3) return fail(p, s->at, "shared_layout: 'swizzle' must be [base, bits, shift]");
-    return give_shared(p, as, shared_make(p->a, rank, shape, n, modes, v->list, sw[0], sw[1], sw[2], &why), why,
+    return give_shared(p, as, shared_make(p->a, rank, shape, n, modes, v->list, sw[0], sw[1], sw[2], &why), &why,
                        out);
 }
 
@@ -398,7 +399,7 @@ static bool fn_swizzle(parser *p, args *as, value *out) {
         !take_list(p, as, 1, "shape", LAYOUT_MAX_RANK, shape, &rank) || !take_int(p, as, 2, "bits", &bits))
         return false;
     if (bits < 1) return fail(p, as->at, "swizzle: elements of %d bits", bits);
-    return give_shared(p, as, shared_swizzle(p->a, rank, shape, (unsigned)bits, width, &why), why, out);
+    return give_shared(p, as, shared_swizzle(p->a, rank, shape, (unsigned)bits, width, &why), &why, out);
 }
 
 static bool fn_shared_row_major_swizzle(parser *p, args *as, value *out) {
@@ -408,7 +409,7 @@ static bool fn_shared_row_major_swizzle(parser *p, args *as, value *out) {
     if (!take_list(p, as, 0, "shape", LAYOUT_MAX_RANK, shape, &rank) || !take_int(p, as, 1, "nbytes", &bytes))
         return false;
     if (bytes < 1 || bytes > 16) return fail(p, as->at, "%s: elements of %d bytes", as->name, bytes);
-    return give_shared(p, as, shared_swizzle(p->a, rank, shape, (unsigned)bytes * 8, 128, &why), why, out);
+    return give_shared(p, as, shared_swizzle(p->a, rank, shape, (unsigned)bytes * 8, 128, &why), &why, out);
 }
 
 static bool fn_shared_prepend(parser *p, args *as, value *out) {
@@ -738,7 +739,7 @@ static bool expression(parser *p, value *out) {
         } else {
             const char *why = NULL;
             if (!expect(p, &as, out, V_REG, "left side") || !expect(p, &as, &y, V_REG, "right side")) return false;
-            if (!give(p, &as, layout_divide(p->a, out->reg, y.reg, &why), why, &z)) return false;
+            if (!give(p, &as, layout_divide(p->a, out->reg, y.reg, &why), &why, &z)) return false;
         }
         *out = z;
     }
