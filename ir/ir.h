@@ -122,6 +122,7 @@ struct ir_func {
     uint32_t shared_bytes;  // after smem; dynamic allocations are beyond it
     uint32_t next_id;
     bool has_layouts;       // after infer
+    bool relaid;            // after relayout: the layouts at both ends of every edge agree
     vm_span span;
 };
 
@@ -218,6 +219,7 @@ ir_module *ir_parse(vm_comp *c, uint32_t file);
 /// True if well-formed; else *why (arena text) names operation and rule. Asserted after each pass in
 /// debug builds; reported as E0801 for parsed text.
 bool ir_verify(const ir_func *f, const char **why);
+enum { IR_MAX_NESTING = 256 }; // regions within regions
 
 // ---- lower.c …: AST to IR -----------------------------------------------------------------------
 

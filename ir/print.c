@@ -245,6 +245,7 @@ static void put_func(printer *p, const ir_func *f) {
         vm_put(t, " cluster [%d, %d, %d]", f->cluster[0], f->cluster[1], f->cluster[2]);
     if (f->shared_bytes) vm_put(t, " smem %u", f->shared_bytes);
     if (f->has_layouts) vm_put(t, " layouts");
+    if (f->relaid) vm_put(t, " relaid");
     vm_put(t, " ");
     put_region(p, f->body, 0);
     if (f->host->first) {
