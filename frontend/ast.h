@@ -33,6 +33,7 @@ struct ast {
         double f;
     };
     uint32_t nkids;
+    uint32_t height;            // of the tree below; at most 256 (E0701), so walkers may recurse
     ast **kid;
     ast *attrs;                 // chain of attribute arguments (ARG or expression), by `next`
     ast *next;
