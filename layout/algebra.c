@@ -8,7 +8,9 @@
 
 enum { MAX_DIGITS = LAYOUT_MAX_MODES * 2 };
 
-static int max_int(int x, int y) { return x > y ? x : y; }
+static int max_int(int x, int y) {
+    return x > y ? x : y;
+}
 
 // Shape of f with 1 put in front up to `rank`.
 static void padded(const layout *f, int rank, int32_t *shape) {
@@ -31,8 +33,9 @@ const layout *layout_compose(vm_arena *a, const layout *f, const layout *g, layo
     for (int d = 0; d < rank; d++) {
         const int64_t s = (int64_t)shape[d] * inner[d];
         if (s > (int64_t)LAYOUT_MAX_SLOTS * LAYOUT_MAX_THREADS)
-            return layout_fail(a, why, "%s * %s has more than %d threads or %d slots", layout_text(a, f),
-                               layout_text(a, g), LAYOUT_MAX_THREADS, LAYOUT_MAX_SLOTS);
+            return layout_fail(a, why, "%s * %s has more than %d threads or %d slots",
+                               layout_text(a, f), layout_text(a, g), LAYOUT_MAX_THREADS,
+                               LAYOUT_MAX_SLOTS);
         shape[d] = (int32_t)s;
     }
     layout_digit digits[2 * MAX_DIGITS];
@@ -51,7 +54,8 @@ static const char *digit_text(vm_arena *a, const layout_digit *x) {
 }
 
 // Both divisions: h over q, where q stands on the right (suffix) or on the left (prefix) of h.
-static const layout *divide(vm_arena *a, const layout *h, const layout *q, bool right, layout_why why) {
+static const layout *divide(vm_arena *a, const layout *h, const layout *q, bool right,
+                            layout_why why) {
     const char *const side = right ? "divide" : "left-divide";
     const int rank = max_int(h->rank, q->rank);
     int32_t hs[LAYOUT_MAX_RANK], qs[LAYOUT_MAX_RANK], shape[LAYOUT_MAX_RANK];
@@ -59,8 +63,9 @@ static const layout *divide(vm_arena *a, const layout *h, const layout *q, bool 
     padded(q, rank, qs);
     for (int d = 0; d < rank; d++) {
         if (hs[d] % qs[d])
-            return layout_fail(a, why, "%s does not %s %s: dimension %d has extent %d, not a multiple of %d",
-                               layout_text(a, q), side, layout_text(a, h), d, hs[d], qs[d]);
+            return layout_fail(
+                a, why, "%s does not %s %s: dimension %d has extent %d, not a multiple of %d",
+                layout_text(a, q), side, layout_text(a, h), d, hs[d], qs[d]);
         shape[d] = hs[d] / qs[d];
     }
     layout_digit x[MAX_DIGITS], y[MAX_DIGITS];
@@ -79,21 +84,23 @@ static const layout *divide(vm_arena *a, const layout *h, const layout *q, bool 
         for (int j = right ? y1 - 1 : y0; j >= y0 && j < y1; j += step, i += step) {
             const char *const what = spatial ? "thread" : "slot";
             if (i < x0 || i >= x1)
-                return layout_fail(a, why, "%s does not %s %s: it has more %s digits (%s is left over)",
-                                   layout_text(a, q), side, layout_text(a, h), what, digit_text(a, &y[j]));
-            const bool aligned =
-                x[i].dim == y[j].dim &&
-                (right ? x[i].stride == y[j].stride
-                       : x[i].stride * x[i].extent == y[j].stride * y[j].extent);
+                return layout_fail(
+                    a, why, "%s does not %s %s: it has more %s digits (%s is left over)",
+                    layout_text(a, q), side, layout_text(a, h), what, digit_text(a, &y[j]));
+            const bool aligned = x[i].dim == y[j].dim &&
+                                 (right ? x[i].stride == y[j].stride
+                                        : x[i].stride * x[i].extent == y[j].stride * y[j].extent);
             if (!aligned || x[i].extent % y[j].extent)
-                return layout_fail(a, why, "%s does not %s %s: the %s digit with %s does not match %s",
-                                   layout_text(a, q), side, layout_text(a, h), what, digit_text(a, &y[j]),
-                                   digit_text(a, &x[i]));
+                return layout_fail(a, why,
+                                   "%s does not %s %s: the %s digit with %s does not match %s",
+                                   layout_text(a, q), side, layout_text(a, h), what,
+                                   digit_text(a, &y[j]), digit_text(a, &x[i]));
             // The digit of h may be longer, then a part of it remains; only the last may.
             x[i].extent /= y[j].extent;
             if (right) x[i].stride *= y[j].dim < 0 ? 1 : y[j].extent;
             if (x[i].extent > 1 && j + step >= y0 && j + step < y1)
-                return layout_fail(a, why, "%s does not %s %s: the %s digit with %s does not match %s",
+                return layout_fail(a, why,
+                                   "%s does not %s %s: the %s digit with %s does not match %s",
                                    layout_text(a, q), side, layout_text(a, h), what,
                                    digit_text(a, &y[j + step]), digit_text(a, &x[i]));
         }
@@ -102,14 +109,16 @@ static const layout *divide(vm_arena *a, const layout *h, const layout *q, bool 
         for (int i = 0; i < nx; i++)
             if (x[i].dim >= 0 && x[i].extent > 1) {
                 if (x[i].stride % qs[x[i].dim])
-                    return layout_fail(a, why, "%s does not %s %s: %s lies inside it", layout_text(a, q), side,
-                                       layout_text(a, h), digit_text(a, &x[i]));
+                    return layout_fail(a, why, "%s does not %s %s: %s lies inside it",
+                                       layout_text(a, q), side, layout_text(a, h),
+                                       digit_text(a, &x[i]));
                 x[i].stride /= qs[x[i].dim];
             }
     const char *inner = NULL;
     const layout *f = layout_from_digits(a, rank, shape, nx, x, &inner);
     if (!f)
-        return layout_fail(a, why, "%s does not %s %s: %s", layout_text(a, q), side, layout_text(a, h), inner);
+        return layout_fail(a, why, "%s does not %s %s: %s", layout_text(a, q), side,
+                           layout_text(a, h), inner);
     return f;
 }
 
@@ -135,8 +144,8 @@ const layout *layout_concat(vm_arena *a, const layout *f, const layout *g, layou
     return layout_from_digits(a, rank, shape, n, digits, why);
 }
 
-const layout *layout_reduce(vm_arena *a, const layout *f, int ndims, const int32_t *dims, bool keepdims,
-                            layout_why why) {
+const layout *layout_reduce(vm_arena *a, const layout *f, int ndims, const int32_t *dims,
+                            bool keepdims, layout_why why) {
     int32_t pos[LAYOUT_MAX_RANK];
     if (!layout_positions(a, "reduce", ndims, dims, f->rank, pos, why)) return NULL;
     int32_t to[LAYOUT_MAX_RANK] = {0}, shape[LAYOUT_MAX_RANK];
@@ -168,15 +177,18 @@ const layout *layout_reduce(vm_arena *a, const layout *f, int ndims, const int32
 const layout *layout_stretch(vm_arena *a, const layout *f, int rank, const int32_t *shape,
                              const int32_t *dims, layout_why why) {
     if (rank < f->rank || rank > LAYOUT_MAX_RANK)
-        return layout_fail(a, why, "a tile of rank %d cannot be broadcast to rank %d", f->rank, rank);
+        return layout_fail(a, why, "a tile of rank %d cannot be broadcast to rank %d", f->rank,
+                           rank);
     const int fresh = rank - f->rank;
     int32_t pos[LAYOUT_MAX_RANK], from[LAYOUT_MAX_RANK] = {0}, out[LAYOUT_MAX_RANK];
     for (int i = 0; i < fresh; i++) pos[i] = i; // as in NumPy: new dimensions in front
-    if (fresh && dims && !layout_positions(a, "broadcast", fresh, dims, rank, pos, why)) return NULL;
+    if (fresh && dims && !layout_positions(a, "broadcast", fresh, dims, rank, pos, why))
+        return NULL;
     for (int i = 0; i < fresh; i++) from[pos[i]] = -1;
     for (int d = 0, k = 0; d < rank; d++) {
         if (shape[d] < 1)
-            return layout_fail(a, why, "broadcast: extent %d of dimension %d is not positive", shape[d], d);
+            return layout_fail(a, why, "broadcast: extent %d of dimension %d is not positive",
+                               shape[d], d);
         if (from[d] < 0) {
             out[d] = shape[d];
             continue;
@@ -184,7 +196,8 @@ const layout *layout_stretch(vm_arena *a, const layout *f, int rank, const int32
         from[d] = k;
         const int32_t s = f->shape[k++];
         if (s != 1 && s < shape[d])
-            return layout_fail(a, why, "broadcast: dimension %d has extent %d, not 1 or %d", d, s, shape[d]);
+            return layout_fail(a, why, "broadcast: dimension %d has extent %d, not 1 or %d", d, s,
+                               shape[d]);
         out[d] = s == 1 ? shape[d] : s; // a layout larger than its tile stays as large
     }
     layout_digit digits[MAX_DIGITS + LAYOUT_MAX_RANK], old[MAX_DIGITS];
@@ -219,14 +232,16 @@ const layout *layout_permute(vm_arena *a, const layout *f, const int32_t *perm, 
     return layout_from_digits(a, f->rank, shape, n, digits, why);
 }
 
-const layout *layout_reshape(vm_arena *a, const layout *f, int rank, const int32_t *shape, layout_why why) {
+const layout *layout_reshape(vm_arena *a, const layout *f, int rank, const int32_t *shape,
+                             layout_why why) {
     if (rank < 0 || rank > LAYOUT_MAX_RANK)
         return layout_fail(a, why, "reshape: rank %d is not in 0..%d", rank, LAYOUT_MAX_RANK);
     int64_t was = 1, is = 1;
     for (int d = 0; d < f->rank; d++) was *= f->shape[d];
     for (int d = 0; d < rank; d++) {
         if (shape[d] < 1)
-            return layout_fail(a, why, "reshape: extent %d of dimension %d is not positive", shape[d], d);
+            return layout_fail(a, why, "reshape: extent %d of dimension %d is not positive",
+                               shape[d], d);
         is *= shape[d];
         if (is > was) break;
     }
@@ -262,15 +277,17 @@ const layout *layout_reshape(vm_arena *a, const layout *f, int rank, const int32
             digits[n++] = old[i];
             continue;
         }
-        // Then each, which spans [low, low * extent) of the linear index, cut at the new dimensions.
+        // Then each, which spans [low, low * extent) of the linear index, cut at the new
+        // dimensions.
         const int32_t low = old[i].stride;
         int32_t top = low * old[i].extent;
         for (int d = 0; d < rank && top > low; d++) {
             if (bound[d] >= top) continue;
             const int32_t cut = bound[d] > low ? bound[d] : low;
             if (top % cut || cut % low || cut % bound[d])
-                return layout_fail(a, why, "reshape: %s cuts a digit of %s, extent %d at stride %d, in two",
-                                   layout_list(a, rank, shape), layout_text(a, f), old[i].extent, low);
+                return layout_fail(
+                    a, why, "reshape: %s cuts a digit of %s, extent %d at stride %d, in two",
+                    layout_list(a, rank, shape), layout_text(a, f), old[i].extent, low);
             if (n == MAX_DIGITS * 2) return layout_fail(a, why, "reshape: too many modes");
             digits[n++] = (layout_digit){d, top / cut, cut / bound[d], 0, old[i].spatial};
             top = cut;
@@ -285,13 +302,15 @@ const layout *layout_flatten(vm_arena *a, const layout *f, layout_why why) {
     return layout_reshape(a, f, 1, &n, why);
 }
 
-const layout *layout_squeeze(vm_arena *a, const layout *f, int ndims, const int32_t *dims, layout_why why) {
+const layout *layout_squeeze(vm_arena *a, const layout *f, int ndims, const int32_t *dims,
+                             layout_why why) {
     int32_t pos[LAYOUT_MAX_RANK], shape[LAYOUT_MAX_RANK];
     if (!layout_positions(a, "squeeze", ndims, dims, f->rank, pos, why)) return NULL;
     bool drop[LAYOUT_MAX_RANK] = {false};
     for (int i = 0; i < ndims; i++) {
         if (f->shape[pos[i]] != 1)
-            return layout_fail(a, why, "squeeze: dimension %d has extent %d, not 1", pos[i], f->shape[pos[i]]);
+            return layout_fail(a, why, "squeeze: dimension %d has extent %d, not 1", pos[i],
+                               f->shape[pos[i]]);
         drop[pos[i]] = true;
     }
     int rank = 0;
@@ -300,7 +319,8 @@ const layout *layout_squeeze(vm_arena *a, const layout *f, int ndims, const int3
     return layout_reshape(a, f, rank, shape, why);
 }
 
-const layout *layout_unsqueeze(vm_arena *a, const layout *f, int ndims, const int32_t *dims, layout_why why) {
+const layout *layout_unsqueeze(vm_arena *a, const layout *f, int ndims, const int32_t *dims,
+                               layout_why why) {
     const int rank = f->rank + max_int(ndims, 0);
     if (ndims < 0 || rank > LAYOUT_MAX_RANK)
         return layout_fail(a, why, "unsqueeze: rank %d is more than %d", rank, LAYOUT_MAX_RANK);

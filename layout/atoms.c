@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tensor-core operand layouts: the rows of atoms.def, and the operands of a whole block of warps made
-// from them by composition.
+// Tensor-core operand layouts: the rows of atoms.def, and the operands of a whole block of warps
+// made from them by composition.
 #include "layout/internal.h"
 
 #include <assert.h>
@@ -57,18 +57,20 @@ static const layout *repeated(vm_arena *ar, const layout *warps, int r0, int r1,
     return f ? layout_compose(ar, f, atom, why) : NULL;
 }
 
-const mma_dot *mma_dot_make(vm_arena *ar, const mma_atom *atom, int wm, int wn, int rm, int rn, int rk,
-                            layout_why why) {
+const mma_dot *mma_dot_make(vm_arena *ar, const mma_atom *atom, int wm, int wn, int rm, int rn,
+                            int rk, layout_why why) {
     if (wm < 1 || wn < 1 || rm < 1 || rn < 1 || rk < 1)
-        return layout_fail(ar, why, "mma.dot: warps (%d, %d) and repeat (%d, %d, %d) must be positive", wm, wn,
-                           rm, rn, rk);
-    if (wm > LAYOUT_MAX_THREADS / 32 || wn > LAYOUT_MAX_THREADS / 32 || wm * wn * 32 > LAYOUT_MAX_THREADS)
+        return layout_fail(ar, why,
+                           "mma.dot: warps (%d, %d) and repeat (%d, %d, %d) must be positive", wm,
+                           wn, rm, rn, rk);
+    if (wm > LAYOUT_MAX_THREADS / 32 || wn > LAYOUT_MAX_THREADS / 32 ||
+        wm * wn * 32 > LAYOUT_MAX_THREADS)
         return layout_fail(ar, why, "mma.dot: %d x %d warps are more than %d threads", wm, wn,
                            LAYOUT_MAX_THREADS);
     mma_dot *x = vm_new(ar, mma_dot);
     *x = (mma_dot){.atom = atom, .wm = wm, .wn = wn, .rm = rm, .rn = rn, .rk = rk};
-    // Warp (wm, wn) is number wm*WN + wn: the digit of the dimension that an operand lacks becomes a
-    // replica in place.
+    // Warp (wm, wn) is number wm*WN + wn: the digit of the dimension that an operand lacks becomes
+    // a replica in place.
     const layout_digit m = {0, wm, 1, 0, true}, n = {1, wn, 1, 0, true};
     const layout_digit no_m = {-1, wm, 0, 0, true}, no_n = {-1, wn, 0, 0, true};
     const int32_t as[2] = {wm, 1}, bs[2] = {1, wn}, cs[2] = {wm, wn};

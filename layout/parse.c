@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reader of layout expressions as written on the command line, in atoms.def and by text.c: recursive
-// descent over the text, evaluating as it goes. Not the language's own evaluator.
+// Reader of layout expressions as written on the command line, in atoms.def and by text.c:
+// recursive descent over the text, evaluating as it goes. Not the language's own evaluator.
 #include "layout/internal.h"
 
 #include <ctype.h>
@@ -10,7 +10,8 @@ enum { MAX_ARGS = 16, MAX_LIST = 64, MAX_DEPTH = 256 };
 
 enum kind { V_INT, V_BOOL, V_LIST, V_REG, V_SHARED, V_MMA, V_ATOM, V_DOT };
 static const char *const kind_names[] = {
-    "a number", "a truth value", "a list", "a register layout", "a shared layout", "mma", "an atom", "a dot"};
+    "a number",        "a truth value", "a list",  "a register layout",
+    "a shared layout", "mma",           "an atom", "a dot"};
 
 typedef struct {
     enum kind kind;
@@ -96,8 +97,8 @@ static bool to_int32(parser *p, int64_t x, size_t at, int32_t *out) {
     return true;
 }
 
-static bool list_of(parser *p, const args *as, const value *v, const char *key, int cap, int32_t *out,
-                    int *n) {
+static bool list_of(parser *p, const args *as, const value *v, const char *key, int cap,
+                    int32_t *out, int *n) {
     if (v->kind == V_INT) { // a single number is a list of one
         *n = 1;
         return to_int32(p, v->i, v->at, out);
@@ -110,7 +111,8 @@ static bool list_of(parser *p, const args *as, const value *v, const char *key, 
     return true;
 }
 
-static bool take_list(parser *p, args *as, int pos, const char *key, int cap, int32_t *out, int *n) {
+static bool take_list(parser *p, args *as, int pos, const char *key, int cap, int32_t *out,
+                      int *n) {
     const value *v = take(p, as, pos, key, true);
     return v && list_of(p, as, v, key, cap, out, n);
 }
@@ -165,8 +167,13 @@ static bool give(parser *p, const args *as, const layout *f, const char *const *
     return true;
 }
 
-static bool give_shared(parser *p, const args *as, const shared_layout *f, const char *const *why, value *out) {
-    if (!f) return fail(p, as->at, "%s", why ? *why : vm_format(p->a, "%s: the extents must be positive and not too many", as->name));
+static bool give_shared(parser *p, const args *as, const shared_layout *f, const char *const *why,
+                        value *out) {
+    if (!f)
+        return fail(
+            p, as->at, "%s",
+            why ? *why
+                : vm_format(p->a, "%s: the extents must be positive and not too many", as->name));
     out->kind = V_SHARED;
     out->sh = f;
     return true;
@@ -178,7 +185,7 @@ static bool give_shared(parser *p, const args *as, const shared_layout *f, const
         int rank;                                                                                  \
         const char *why = NULL;                                                                    \
         if (!take_shape(p, as, shape, &rank)) return false;                                        \
-        return give(p, as, layout_##name(p->a, rank, shape, &why), &why, out);                    \
+        return give(p, as, layout_##name(p->a, rank, shape, &why), &why, out);                     \
     }
 SHAPE_FUNCTION(local)
 SHAPE_FUNCTION(column_local)
@@ -201,7 +208,8 @@ static bool fn_replicated(parser *p, args *as, value *out) {
     int32_t shape[LAYOUT_MAX_RANK], workers;
     int rank;
     const char *why = NULL;
-    if (!take_int(p, as, -1, "num_workers", &workers) || !take_shape(p, as, shape, &rank)) return false;
+    if (!take_int(p, as, -1, "num_workers", &workers) || !take_shape(p, as, shape, &rank))
+        return false;
     return give(p, as, layout_replicated(p->a, rank, shape, workers, &why), &why, out);
 }
 
@@ -224,21 +232,23 @@ static bool split_modes(parser *p, const args *as, int rank, const int32_t *shap
         int64_t have = 1;
         counts[d] = 0;
         for (; m < n && (have < shape[d] || d == rank - 1); m++) {
-            if (modes[m] < 1) return fail(p, as->at, "%s: mode extent %d is not positive", as->name, modes[m]);
+            if (modes[m] < 1)
+                return fail(p, as->at, "%s: mode extent %d is not positive", as->name, modes[m]);
             have *= modes[m];
             counts[d]++;
             if (have > shape[d]) break;
         }
         if (have != shape[d])
-            return fail(p, as->at, "%s: the modes of dimension %d do not multiply to its extent %d", as->name,
-                        d, shape[d]);
+            return fail(p, as->at, "%s: the modes of dimension %d do not multiply to its extent %d",
+                        as->name, d, shape[d]);
     }
     if (m < n) return fail(p, as->at, "%s: there are more modes than the shape needs", as->name);
     return true;
 }
 
 static bool fn_layout(parser *p, args *as, value *out) {
-    int32_t shape[LAYOUT_MAX_RANK], modes[LAYOUT_MAX_MODES], spatial[LAYOUT_MAX_MODES], local[LAYOUT_MAX_MODES];
+    int32_t shape[LAYOUT_MAX_RANK], modes[LAYOUT_MAX_MODES], spatial[LAYOUT_MAX_MODES],
+        local[LAYOUT_MAX_MODES];
     uint8_t counts[LAYOUT_MAX_RANK];
     int rank, n, ns, nl;
     const char *why = NULL;
@@ -248,7 +258,8 @@ static bool fn_layout(parser *p, args *as, value *out) {
         !take_list(p, as, 3, "local", LAYOUT_MAX_MODES, local, &nl) ||
         !split_modes(p, as, rank, shape, n, modes, counts))
         return false;
-    return give(p, as, layout_make(p->a, rank, shape, counts, modes, ns, spatial, nl, local, &why), &why, out);
+    return give(p, as, layout_make(p->a, rank, shape, counts, modes, ns, spatial, nl, local, &why),
+                &why, out);
 }
 
 static bool compose(parser *p, const args *as, const value *f, const value *g, value *out) {
@@ -257,7 +268,8 @@ static bool compose(parser *p, const args *as, const value *f, const value *g, v
         return give(p, as, layout_compose(p->a, f->reg, g->reg, &why), &why, out);
     if (f->kind == V_SHARED && g->kind == V_SHARED)
         return give_shared(p, as, shared_compose(p->a, f->sh, g->sh, &why), &why, out);
-    return fail(p, as->at, "%s: %s and %s do not compose", as->name, kind_names[f->kind], kind_names[g->kind]);
+    return fail(p, as->at, "%s: %s and %s do not compose", as->name, kind_names[f->kind],
+                kind_names[g->kind]);
 }
 
 static bool fn_compose(parser *p, args *as, value *out) {
@@ -371,7 +383,8 @@ static bool fn_strides(parser *p, args *as, value *out) {
     if (!v || !expect(p, as, v, V_LIST, "strides")) return false;
     if (v->n != rank) return fail(p, v->at, "strides: %d strides for %d dimensions", v->n, rank);
     const char *why = NULL;
-    return give_shared(p, as, shared_make(p->a, rank, shape, rank, shape, v->list, 0, 0, 0, &why), &why, out);
+    return give_shared(p, as, shared_make(p->a, rank, shape, rank, shape, v->list, 0, 0, 0, &why),
+                       &why, out);
 }
 
 static bool fn_shared_layout(parser *p, args *as, value *out) {
@@ -387,8 +400,9 @@ static bool fn_shared_layout(parser *p, args *as, value *out) {
     const value *s = take(p, as, 3, "swizzle", false);
     if (s && !list_of(p, as, s, "swizzle", 3, sw, &nsw)) return false;
     if (nsw != 3) return fail(p, s->at, "shared_layout: 'swizzle' must be [base, bits, shift]");
-    return give_shared(p, as, shared_make(p->a, rank, shape, n, modes, v->list, sw[0], sw[1], sw[2], &why), &why,
-                       out);
+    return give_shared(p, as,
+                       shared_make(p->a, rank, shape, n, modes, v->list, sw[0], sw[1], sw[2], &why),
+                       &why, out);
 }
 
 static bool fn_swizzle(parser *p, args *as, value *out) {
@@ -396,20 +410,25 @@ static bool fn_swizzle(parser *p, args *as, value *out) {
     int rank;
     const char *why = NULL;
     if (!take_int(p, as, 0, "width", &width) ||
-        !take_list(p, as, 1, "shape", LAYOUT_MAX_RANK, shape, &rank) || !take_int(p, as, 2, "bits", &bits))
+        !take_list(p, as, 1, "shape", LAYOUT_MAX_RANK, shape, &rank) ||
+        !take_int(p, as, 2, "bits", &bits))
         return false;
     if (bits < 1) return fail(p, as->at, "swizzle: elements of %d bits", bits);
-    return give_shared(p, as, shared_swizzle(p->a, rank, shape, (unsigned)bits, width, &why), &why, out);
+    return give_shared(p, as, shared_swizzle(p->a, rank, shape, (unsigned)bits, width, &why), &why,
+                       out);
 }
 
 static bool fn_shared_row_major_swizzle(parser *p, args *as, value *out) {
     int32_t bytes, shape[LAYOUT_MAX_RANK];
     int rank;
     const char *why = NULL;
-    if (!take_list(p, as, 0, "shape", LAYOUT_MAX_RANK, shape, &rank) || !take_int(p, as, 1, "nbytes", &bytes))
+    if (!take_list(p, as, 0, "shape", LAYOUT_MAX_RANK, shape, &rank) ||
+        !take_int(p, as, 1, "nbytes", &bytes))
         return false;
-    if (bytes < 1 || bytes > 16) return fail(p, as->at, "%s: elements of %d bytes", as->name, bytes);
-    return give_shared(p, as, shared_swizzle(p->a, rank, shape, (unsigned)bytes * 8, 128, &why), &why, out);
+    if (bytes < 1 || bytes > 16)
+        return fail(p, as->at, "%s: elements of %d bytes", as->name, bytes);
+    return give_shared(p, as, shared_swizzle(p->a, rank, shape, (unsigned)bytes * 8, 128, &why),
+                       &why, out);
 }
 
 static bool fn_shared_prepend(parser *p, args *as, value *out) {
@@ -499,7 +518,8 @@ static bool arguments(parser *p, args *as) { // after '('
     while (!accept(p, ')')) {
         if (as->n && !require(p, ',')) return false;
         if (as->n && accept(p, ')')) return true;
-        if (as->n == MAX_ARGS) return fail(p, p->at, "%s: more than %d arguments", as->name, MAX_ARGS);
+        if (as->n == MAX_ARGS)
+            return fail(p, p->at, "%s: more than %d arguments", as->name, MAX_ARGS);
         arg *x = &as->arg[as->n++];
         const size_t back = p->at;
         x->key = name(p);
@@ -522,7 +542,8 @@ static bool finish(parser *p, const args *as) {
     return true;
 }
 
-static bool unknown(parser *p, size_t at, const char *what, const char *word, const char *const *cands, size_t n) {
+static bool unknown(parser *p, size_t at, const char *what, const char *word,
+                    const char *const *cands, size_t n) {
     const char *near = vm_nearest(word, cands, n);
     if (near) return fail(p, at, "there is no %s '%s'; did you mean '%s'?", what, word, near);
     return fail(p, at, "there is no %s '%s'", what, word);
@@ -562,7 +583,8 @@ static bool mma_dot_call(parser *p, size_t at, value *out) {
     if (!atom || !expect(p, &as, atom, V_ATOM, "atom")) return false;
     int32_t w[2] = {1, 1}, r[3] = {1, 1, 1};
     int nw = 2, nr = 3;
-    const value *warps = take(p, &as, 1, "warps", false), *repeat = take(p, &as, 2, "repeat", false);
+    const value *warps = take(p, &as, 1, "warps", false),
+                *repeat = take(p, &as, 2, "repeat", false);
     if (warps && !list_of(p, &as, warps, "warps", 2, w, &nw)) return false;
     if (repeat && !list_of(p, &as, repeat, "repeat", 3, r, &nr)) return false;
     if (nw != 2) return fail(p, warps->at, "mma.dot: 'warps' must be (WM, WN)");
@@ -616,7 +638,8 @@ static bool sequence(parser *p, char close, value *out) {
             if (!require(p, ',')) return false;
             comma = true;
             if (accept(p, close)) break;
-            if (v.kind != V_INT) return fail(p, v.at, "lists hold numbers, not %s", kind_names[v.kind]);
+            if (v.kind != V_INT)
+                return fail(p, v.at, "lists hold numbers, not %s", kind_names[v.kind]);
         }
         if (n == MAX_LIST) return fail(p, p->at, "the list has more than %d entries", MAX_LIST);
         v = (value){0};
@@ -628,7 +651,8 @@ static bool sequence(parser *p, char close, value *out) {
         *out = v;
         return true;
     }
-    if (n && v.kind != V_INT) return fail(p, v.at, "lists hold numbers, not %s", kind_names[v.kind]);
+    if (n && v.kind != V_INT)
+        return fail(p, v.at, "lists hold numbers, not %s", kind_names[v.kind]);
     *out = (value){.kind = V_LIST, .at = at, .n = n, .list = items};
     return true;
 }
@@ -653,7 +677,8 @@ static bool primary(parser *p, value *out) {
     if (isdigit((unsigned char)p->text[at])) return number(p, out);
     if (accept(p, '-')) {
         blanks(p);
-        if (!isdigit((unsigned char)p->text[p->at])) return fail(p, p->at, "expected a number after '-'");
+        if (!isdigit((unsigned char)p->text[p->at]))
+            return fail(p, p->at, "expected a number after '-'");
         if (!number(p, out)) return false;
         out->i = -out->i;
         out->at = at;
@@ -693,7 +718,7 @@ static bool postfix(parser *p, value *out) {
         value v = {.at = at};
         const bool dot = recv.kind == V_MMA && strcmp(word, "dot") == 0;
         if (dot && !require(p, '(')) return false;
-        const bool ok = dot             ? mma_dot_call(p, at, &v)
+        const bool ok = dot              ? mma_dot_call(p, at, &v)
                         : accept(p, '(') ? call(p, word, at, &recv, &v)
                                          : member(p, &recv, word, at, &v);
         if (!ok) return false;
@@ -716,7 +741,8 @@ static bool arithmetic(parser *p, char op, size_t at, value *x, const value *y) 
 }
 
 static bool expression(parser *p, value *out) {
-    if (p->depth == MAX_DEPTH) return fail(p, p->at, "the expression is nested more than %d deep", MAX_DEPTH);
+    if (p->depth == MAX_DEPTH)
+        return fail(p, p->at, "the expression is nested more than %d deep", MAX_DEPTH);
     p->depth++;
     *out = (value){0};
     if (!postfix(p, out)) return false;
@@ -738,7 +764,9 @@ static bool expression(parser *p, value *out) {
             if (!compose(p, &as, out, &y, &z)) return false;
         } else {
             const char *why = NULL;
-            if (!expect(p, &as, out, V_REG, "left side") || !expect(p, &as, &y, V_REG, "right side")) return false;
+            if (!expect(p, &as, out, V_REG, "left side") ||
+                !expect(p, &as, &y, V_REG, "right side"))
+                return false;
             if (!give(p, &as, layout_divide(p->a, out->reg, y.reg, &why), &why, &z)) return false;
         }
         *out = z;
@@ -747,8 +775,8 @@ static bool expression(parser *p, value *out) {
     return true;
 }
 
-bool layout_parse(vm_arena *a, const char *expr, const layout **reg, const shared_layout **sh, layout_why why,
-                  size_t *where) {
+bool layout_parse(vm_arena *a, const char *expr, const layout **reg, const shared_layout **sh,
+                  layout_why why, size_t *where) {
     parser p = {.a = a, .text = expr};
     value v;
     *reg = NULL;
@@ -759,12 +787,16 @@ bool layout_parse(vm_arena *a, const char *expr, const layout **reg, const share
         ok = fail(&p, p.at, "expected the end of the layout, found %s", got);
     }
     if (ok && v.kind != V_REG && v.kind != V_SHARED)
-        ok = fail(&p, v.at, v.kind == V_ATOM || v.kind == V_DOT ? "%s is not a layout: name an operand, .a, .b or .c"
-                                                                : "%s is not a layout",
+        ok = fail(&p, v.at,
+                  v.kind == V_ATOM || v.kind == V_DOT
+                      ? "%s is not a layout: name an operand, .a, .b or .c"
+                      : "%s is not a layout",
                   kind_names[v.kind]);
     if (ok) {
-        if (v.kind == V_REG) *reg = v.reg;
-        else *sh = v.sh;
+        if (v.kind == V_REG)
+            *reg = v.reg;
+        else
+            *sh = v.sh;
         return true;
     }
     if (why) *why = p.why;

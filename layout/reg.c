@@ -3,8 +3,8 @@
 // inference, interpreter and code generation ask. The operations of the algebra are in algebra.c.
 //
 // Internally everything works on digits: a layout is a list of thread digits and a list of slot
-// digits, each of which adds digit * stride to one dimension. Composition, division and the rest are
-// then list operations, and the canonical form (no extent 1, neighbours merged) is unique: two
+// digits, each of which adds digit * stride to one dimension. Composition, division and the rest
+// are then list operations, and the canonical form (no extent 1, neighbours merged) is unique: two
 // layouts are the same map exactly when they are the same bytes.
 #include "layout/internal.h"
 
@@ -30,8 +30,8 @@ const char *layout_list(vm_arena *a, int n, const int32_t *v) {
     return vm_text_end(&t);
 }
 
-bool layout_positions(vm_arena *a, const char *what, int n, const int32_t *in, int rank, int32_t *out,
-                      layout_why why) {
+bool layout_positions(vm_arena *a, const char *what, int n, const int32_t *in, int rank,
+                      int32_t *out, layout_why why) {
     unsigned seen = 0;
     if (n < 0 || n > rank) {
         layout_fail(a, why, "%s: %d dimensions given, but the rank is %d", what, n, rank);
@@ -64,7 +64,8 @@ int64_t layout_gcd(int64_t a, int64_t b) {
 
 // ---- canonical form -----------------------------------------------------------------------------
 
-static bool shape_ok(vm_arena *a, const char *what, int rank, const int32_t *shape, layout_why why) {
+static bool shape_ok(vm_arena *a, const char *what, int rank, const int32_t *shape,
+                     layout_why why) {
     if (rank < 0 || rank > LAYOUT_MAX_RANK) {
         layout_fail(a, why, "%s: rank %d is not in 0..%d", what, rank, LAYOUT_MAX_RANK);
         return false;
@@ -143,14 +144,16 @@ const layout *layout_from_digits(vm_arena *a, int rank, const int32_t *shape, in
             bool found = false;
             for (k = 0; k < 2; k++) {
                 for (i = 0; i < len[k]; i++)
-                    if (list[k][i].dim == d && (int64_t)list[k][i].stride * list[k][i].extent == rest) {
+                    if (list[k][i].dim == d &&
+                        (int64_t)list[k][i].stride * list[k][i].extent == rest) {
                         found = true;
                         break;
                     }
                 if (found) break;
             }
             if (!found || f->nmodes == LAYOUT_MAX_MODES)
-                return layout_fail(a, why, "the modes of dimension %d do not multiply to its extent %d", d,
+                return layout_fail(a, why,
+                                   "the modes of dimension %d do not multiply to its extent %d", d,
                                    shape[d]);
             rest = list[k][i].stride;
             f->mode_shape[f->nmodes] = list[k][i].extent;
@@ -160,11 +163,14 @@ const layout *layout_from_digits(vm_arena *a, int rank, const int32_t *shape, in
     }
     int owned = 0;
     for (int i = 0; i < len[0]; i++) {
-        if (list[0][i].dim < 0) f->spatial[i] = -list[0][i].extent;
-        else owned++;
+        if (list[0][i].dim < 0)
+            f->spatial[i] = -list[0][i].extent;
+        else
+            owned++;
     }
     if (owned + len[1] != f->nmodes)
-        return layout_fail(a, why, "the modes do not multiply to the shape %s", layout_list(a, rank, shape));
+        return layout_fail(a, why, "the modes do not multiply to the shape %s",
+                           layout_list(a, rank, shape));
     return f;
 }
 
@@ -197,8 +203,8 @@ int layout_digits(const layout *f, layout_digit *out) {
 }
 
 const layout *layout_make(vm_arena *a, int rank, const int32_t *shape, const uint8_t *dim_modes,
-                          const int32_t *mode_shape, int nspatial, const int32_t *spatial, int nlocal,
-                          const int32_t *local, layout_why why) {
+                          const int32_t *mode_shape, int nspatial, const int32_t *spatial,
+                          int nlocal, const int32_t *local, layout_why why) {
     if (!shape_ok(a, "layout", rank, shape, why)) return NULL;
     int32_t dim[LAYOUT_MAX_MODES], stride[LAYOUT_MAX_MODES];
     int nmodes = 0;
@@ -208,14 +214,16 @@ const layout *layout_make(vm_arena *a, int rank, const int32_t *shape, const uin
         int64_t s = 1;
         for (int j = nmodes + dim_modes[d] - 1; j >= nmodes; j--) {
             if (mode_shape[j] < 1)
-                return layout_fail(a, why, "layout: extent %d of mode %d is not positive", mode_shape[j], j);
+                return layout_fail(a, why, "layout: extent %d of mode %d is not positive",
+                                   mode_shape[j], j);
             dim[j] = d;
             stride[j] = (int32_t)s;
             s *= mode_shape[j];
             if (s > shape[d]) break;
         }
         if (s != shape[d])
-            return layout_fail(a, why, "layout: the modes of dimension %d do not multiply to its extent %d",
+            return layout_fail(a, why,
+                               "layout: the modes of dimension %d do not multiply to its extent %d",
                                d, shape[d]);
         nmodes += dim_modes[d];
     }
@@ -234,7 +242,8 @@ const layout *layout_make(vm_arena *a, int rank, const int32_t *shape, const uin
                 continue;
             }
             if (m < 0 || m >= nmodes)
-                return layout_fail(a, why, "layout: there is no mode %d, the layout has %d modes", m, nmodes);
+                return layout_fail(a, why, "layout: there is no mode %d, the layout has %d modes",
+                                   m, nmodes);
             if (seen & 1u << m) return layout_fail(a, why, "layout: mode %d is given twice", m);
             seen |= 1u << m;
             digits[n++] = (layout_digit){dim[m], mode_shape[m], stride[m], 0, k == 0};
@@ -248,8 +257,9 @@ const layout *layout_make(vm_arena *a, int rank, const int32_t *shape, const uin
 // ---- constructors -------------------------------------------------------------------------------
 
 // order[j] is the dimension of significance j, NULL row-major.
-static const layout *primitive(vm_arena *a, const char *name, bool spatial, int rank, const int32_t *shape,
-                               const int32_t *order, int replicas, layout_why why) {
+static const layout *primitive(vm_arena *a, const char *name, bool spatial, int rank,
+                               const int32_t *shape, const int32_t *order, int replicas,
+                               layout_why why) {
     if (!shape_ok(a, name, rank, shape, why)) return NULL;
     layout_digit digits[LAYOUT_MAX_RANK + 1];
     int n = 0;
@@ -297,9 +307,11 @@ const layout *layout_column_spatial(vm_arena *a, int rank, const int32_t *shape,
     return primitive(a, "column_spatial", true, rank, shape, order, 1, why);
 }
 
-const layout *layout_replicated(vm_arena *a, int rank, const int32_t *shape, int workers, layout_why why) {
+const layout *layout_replicated(vm_arena *a, int rank, const int32_t *shape, int workers,
+                                layout_why why) {
     if (workers < 1)
-        return layout_fail(a, why, "replicated: the number of workers, %d, is not positive", workers);
+        return layout_fail(a, why, "replicated: the number of workers, %d, is not positive",
+                           workers);
     return primitive(a, "replicated", false, rank, shape, NULL, workers, why);
 }
 
@@ -332,7 +344,8 @@ void layout_index(const layout *f, int thread, int slot, int32_t *index) {
     for (int d = 0; d < f->rank; d++) index[d] = 0;
     for (int j = 0; j < n; j++) {
         const layout_digit *x = &digits[j];
-        if (x->dim >= 0) index[x->dim] += (x->spatial ? thread : slot) / x->div % x->extent * x->stride;
+        if (x->dim >= 0)
+            index[x->dim] += (x->spatial ? thread : slot) / x->div % x->extent * x->stride;
     }
 }
 
@@ -382,7 +395,8 @@ bool layout_same_owners(vm_arena *a, const layout *f, const layout *g) {
     layout_digits(g, y);
     if (f->nspatial != g->nspatial) return false;
     for (int i = 0; i < f->nspatial; i++)
-        if (x[i].dim != y[i].dim || x[i].extent != y[i].extent || x[i].stride != y[i].stride) return false;
+        if (x[i].dim != y[i].dim || x[i].extent != y[i].extent || x[i].stride != y[i].stride)
+            return false;
     return true;
 }
 

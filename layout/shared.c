@@ -39,7 +39,8 @@ const shared_layout *shared_make(vm_arena *a, int rank, const int32_t *shape, in
         return layout_fail(a, why, "rank %d is not in 0..%d", rank, LAYOUT_MAX_RANK);
     if (sw_bits < 0 || sw_base < 0 || sw_shift < 0 || (sw_bits && sw_shift < sw_bits) ||
         sw_base > 40 || sw_bits > 40 || sw_shift > 40 || sw_base + sw_bits + sw_shift > 48)
-        return layout_fail(a, why, "swizzle [%d, %d, %d] is not possible", sw_base, sw_bits, sw_shift);
+        return layout_fail(a, why, "swizzle [%d, %d, %d] is not possible", sw_base, sw_bits,
+                           sw_shift);
     shared_layout *f = vm_new(a, shared_layout);
     f->rank = (uint8_t)rank;
     int m = 0;
@@ -49,15 +50,17 @@ const shared_layout *shared_make(vm_arena *a, int rank, const int32_t *shape, in
             return layout_fail(a, why, "extent %d of dimension %d is not positive", shape[d], d);
         f->shape[d] = shape[d];
         if (!mul_fits(count, shape[d], &count))
-            return layout_fail(a, why, "shape %s has too many elements", layout_list(a, rank, shape));
+            return layout_fail(a, why, "shape %s has too many elements",
+                               layout_list(a, rank, shape));
         int64_t have = 1;
         while (m < nmodes && have < shape[d]) {
             if (mode_shape[m] < 1 || mode_stride[m] < 0)
-                return layout_fail(a, why, "mode %d has extent %d and stride %lld", m, mode_shape[m],
-                                   (long long)mode_stride[m]);
+                return layout_fail(a, why, "mode %d has extent %d and stride %lld", m,
+                                   mode_shape[m], (long long)mode_stride[m]);
             int64_t span;
             have *= mode_shape[m];
-            if (!mul_fits(mode_shape[m] - 1, mode_stride[m], &span) || (last += span) >= max_elements)
+            if (!mul_fits(mode_shape[m] - 1, mode_stride[m], &span) ||
+                (last += span) >= max_elements)
                 return layout_fail(a, why, "the layout of shape %s spans too many elements",
                                    layout_list(a, rank, shape));
             if (!put_mode(f, d, mode_shape[m], mode_stride[m]))
@@ -65,8 +68,8 @@ const shared_layout *shared_make(vm_arena *a, int rank, const int32_t *shape, in
             m++;
         }
         if (have != shape[d])
-            return layout_fail(a, why, "the modes of dimension %d do not multiply to its extent %d", d,
-                               shape[d]);
+            return layout_fail(a, why, "the modes of dimension %d do not multiply to its extent %d",
+                               d, shape[d]);
     }
     for (; m < nmodes; m++)
         if (mode_shape[m] != 1) return layout_fail(a, why, "mode %d belongs to no dimension", m);
@@ -83,7 +86,8 @@ const shared_layout *shared_make(vm_arena *a, int rank, const int32_t *shape, in
     return f;
 }
 
-const shared_layout *shared_strides(vm_arena *a, int rank, const int32_t *shape, const int64_t *strides) {
+const shared_layout *shared_strides(vm_arena *a, int rank, const int32_t *shape,
+                                    const int64_t *strides) {
     return shared_make(a, rank, shape, rank, shape, strides, 0, 0, 0, NULL);
 }
 
@@ -117,14 +121,16 @@ static int log2_of(int64_t x) { // -1: no power of two
     return n;
 }
 
-const shared_layout *shared_swizzle(vm_arena *a, int rank, const int32_t *shape, unsigned elem_bits, int w,
-                                    layout_why why) {
+const shared_layout *shared_swizzle(vm_arena *a, int rank, const int32_t *shape, unsigned elem_bits,
+                                    int w, layout_why why) {
     if (w != 16 && w != 32 && w != 64 && w != 128)
         return layout_fail(a, why, "swizzle(%d): the width must be 16, 32, 64 or 128 bytes", w);
     if (rank < 1 || rank > LAYOUT_MAX_RANK)
-        return layout_fail(a, why, "swizzle(%d): rank %d is not in 1..%d", w, rank, LAYOUT_MAX_RANK);
+        return layout_fail(a, why, "swizzle(%d): rank %d is not in 1..%d", w, rank,
+                           LAYOUT_MAX_RANK);
     if (log2_of(elem_bits) < 0 || elem_bits > 128)
-        return layout_fail(a, why, "swizzle(%d): elements of %u bits do not divide 16 bytes; use bytes", w,
+        return layout_fail(a, why,
+                           "swizzle(%d): elements of %u bits do not divide 16 bytes; use bytes", w,
                            elem_bits);
     int64_t count = 1;
     for (int d = 0; d < rank; d++)
@@ -134,9 +140,9 @@ const shared_layout *shared_swizzle(vm_arena *a, int rank, const int32_t *shape,
     const int64_t row_bits = (int64_t)shape[rank - 1] * elem_bits;
     const int64_t panel_bits = layout_gcd(row_bits, (int64_t)w * 8);
     if (panel_bits < 128)
-        return layout_fail(a, why,
-                           "swizzle(%d): a row of %d elements of %u bits is no multiple of 16 bytes", w,
-                           shape[rank - 1], elem_bits);
+        return layout_fail(
+            a, why, "swizzle(%d): a row of %d elements of %u bits is no multiple of 16 bytes", w,
+            shape[rank - 1], elem_bits);
     const int32_t panel = (int32_t)(panel_bits / elem_bits), panels = shape[rank - 1] / panel;
     const int64_t rows = count / shape[rank - 1];
     int32_t mode_shape[LAYOUT_MAX_RANK + 1];
@@ -151,7 +157,8 @@ const shared_layout *shared_swizzle(vm_arena *a, int rank, const int32_t *shape,
     mode_shape[rank] = panel;
     mode_stride[rank] = 1;
     const int bits = log2_of(panel_bits / 128), base = log2_of(128 / elem_bits);
-    return shared_make(a, rank, shape, rank + 1, mode_shape, mode_stride, base, bits, bits ? 3 : 0, why);
+    return shared_make(a, rank, shape, rank + 1, mode_shape, mode_stride, base, bits, bits ? 3 : 0,
+                       why);
 }
 
 const shared_layout *shared_compose(vm_arena *a, const shared_layout *f, const shared_layout *g,
@@ -162,8 +169,8 @@ const shared_layout *shared_compose(vm_arena *a, const shared_layout *f, const s
     int n = 0, mf = 0, mg = 0;
     int64_t extent, size;
     if (!mul_fits(f->size, g->size, &size))
-        return layout_fail(a, why, "compose: %lld times %lld elements are too many", (long long)f->size,
-                           (long long)g->size);
+        return layout_fail(a, why, "compose: %lld times %lld elements are too many",
+                           (long long)f->size, (long long)g->size);
     for (int d = 0; d < rank; d++) {
         const int df = d - (rank - f->rank), dg = d - (rank - g->rank);
         extent = (int64_t)(df < 0 ? 1 : f->shape[df]) * (dg < 0 ? 1 : g->shape[dg]);
@@ -189,7 +196,8 @@ const shared_layout *shared_compose(vm_arena *a, const shared_layout *f, const s
     } else if (g->sw_bits) {
         base = g->sw_base, bits = g->sw_bits, shift = g->sw_shift;
         if (f->size > 1 && g->size % ((int64_t)1 << (base + bits + shift)))
-            return layout_fail(a, why, "compose: %lld elements are no multiple of the swizzle's period",
+            return layout_fail(a, why,
+                               "compose: %lld elements are no multiple of the swizzle's period",
                                (long long)g->size);
     }
     return shared_make(a, rank, shape, n, mode_shape, mode_stride, base, bits, shift, why);
@@ -212,20 +220,21 @@ const shared_layout *shared_permute(vm_arena *a, const shared_layout *f, const i
     return g;
 }
 
-const shared_layout *shared_reshape(vm_arena *a, const shared_layout *f, int rank, const int32_t *shape,
-                                    layout_why why) {
+const shared_layout *shared_reshape(vm_arena *a, const shared_layout *f, int rank,
+                                    const int32_t *shape, layout_why why) {
     if (rank < 0 || rank > LAYOUT_MAX_RANK)
         return layout_fail(a, why, "reshape: rank %d is not in 0..%d", rank, LAYOUT_MAX_RANK);
     int64_t was = 1, is = 1;
     for (int d = 0; d < f->rank; d++) was *= f->shape[d];
     for (int d = 0; d < rank; d++)
         if (shape[d] < 1 || !mul_fits(is, shape[d], &is))
-            return layout_fail(a, why, "reshape: shape %s is not possible", layout_list(a, rank, shape));
+            return layout_fail(a, why, "reshape: shape %s is not possible",
+                               layout_list(a, rank, shape));
     if (was != is)
         return layout_fail(a, why, "reshape: %s and %s have different numbers of elements",
                            layout_list(a, f->rank, f->shape), layout_list(a, rank, shape));
-    // From the last mode backwards, each new dimension takes what it needs of the modes of f. Modes of
-    // neighbouring dimensions that lie contiguously are one mode here.
+    // From the last mode backwards, each new dimension takes what it needs of the modes of f. Modes
+    // of neighbouring dimensions that lie contiguously are one mode here.
     int32_t extent[LAYOUT_MAX_MODES], out_shape[LAYOUT_MAX_MODES * 2];
     int64_t stride[LAYOUT_MAX_MODES], out_stride[LAYOUT_MAX_MODES * 2];
     int n = 0;
@@ -247,7 +256,8 @@ const shared_layout *shared_reshape(vm_arena *a, const shared_layout *f, int ran
         while (need > 1) {
             const int32_t take = need < extent[m] ? need : extent[m];
             if (need % take || extent[m] % take || at == 0)
-                return layout_fail(a, why, "reshape: dimension %d of %s cuts a mode of extent %d in two", d,
+                return layout_fail(a, why,
+                                   "reshape: dimension %d of %s cuts a mode of extent %d in two", d,
                                    layout_list(a, rank, shape), extent[m]);
             at--;
             out_shape[at] = take;
@@ -258,8 +268,8 @@ const shared_layout *shared_reshape(vm_arena *a, const shared_layout *f, int ran
             if (extent[m] == 1) m--;
         }
     }
-    return shared_make(a, rank, shape, cap - at, out_shape + at, out_stride + at, f->sw_base, f->sw_bits,
-                       f->sw_shift, why);
+    return shared_make(a, rank, shape, cap - at, out_shape + at, out_stride + at, f->sw_base,
+                       f->sw_bits, f->sw_shift, why);
 }
 
 const shared_layout *shared_prepend(vm_arena *a, const shared_layout *f, int32_t extent) {
@@ -275,8 +285,8 @@ const shared_layout *shared_prepend(vm_arena *a, const shared_layout *f, int32_t
         mode_shape[m + 1] = f->mode_shape[m];
         mode_stride[m + 1] = f->mode_stride[m];
     }
-    return shared_make(a, f->rank + 1, shape, f->nmodes + 1, mode_shape, mode_stride, f->sw_base, f->sw_bits,
-                       f->sw_shift, NULL);
+    return shared_make(a, f->rank + 1, shape, f->nmodes + 1, mode_shape, mode_stride, f->sw_base,
+                       f->sw_bits, f->sw_shift, NULL);
 }
 
 int64_t shared_offset(const shared_layout *f, const int32_t *index) {
@@ -298,10 +308,12 @@ int64_t shared_offset(const shared_layout *f, const int32_t *index) {
 
 bool shared_equal(const shared_layout *f, const shared_layout *g) {
     if (f == g) return true;
-    if (!f || !g || f->rank != g->rank || memcmp(f->shape, g->shape, sizeof f->shape) != 0) return false;
+    if (!f || !g || f->rank != g->rank || memcmp(f->shape, g->shape, sizeof f->shape) != 0)
+        return false;
     if (f->nmodes == g->nmodes && memcmp(f->dim_modes, g->dim_modes, sizeof f->dim_modes) == 0 &&
         memcmp(f->mode_shape, g->mode_shape, sizeof f->mode_shape) == 0 &&
-        memcmp(f->mode_stride, g->mode_stride, sizeof f->mode_stride) == 0 && f->sw_bits == g->sw_bits &&
+        memcmp(f->mode_stride, g->mode_stride, sizeof f->mode_stride) == 0 &&
+        f->sw_bits == g->sw_bits &&
         (!f->sw_bits || (f->sw_base == g->sw_base && f->sw_shift == g->sw_shift)))
         return true;
     if (!f->sw_bits && !g->sw_bits) return false; // canonical modes decide

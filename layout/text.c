@@ -26,8 +26,8 @@ typedef struct {
     int32_t workers;
 } piece;
 
-// Takes from the end of x[0..*n) the longest run of digits that one primitive can hold; low[d] is the
-// stride that the pieces already taken leave for dimension d.
+// Takes from the end of x[0..*n) the longest run of digits that one primitive can hold; low[d] is
+// the stride that the pieces already taken leave for dimension d.
 static bool peel(const layout_digit *x, int *n, bool spatial, int rank, int32_t *low, piece *out) {
     *out = (piece){.name = spatial ? "spatial" : "local"};
     for (int d = 0; d < rank; d++) out->shape[d] = 1;
@@ -63,7 +63,8 @@ static bool chain_text(vm_text *t, const layout *f) {
     int32_t low[LAYOUT_MAX_RANK];
     for (int d = 0; d < f->rank; d++) low[d] = 1;
     while (ns || nl) {
-        if (!peel(local, &nl, false, f->rank, low, &pieces[n]) && !peel(x, &ns, true, f->rank, low, &pieces[n]))
+        if (!peel(local, &nl, false, f->rank, low, &pieces[n]) &&
+            !peel(x, &ns, true, f->rank, low, &pieces[n]))
             return false;
         n++;
     }
@@ -75,7 +76,8 @@ static bool chain_text(vm_text *t, const layout *f) {
     for (int i = n - 1; i >= 0; i--) {
         vm_put(t, "%s%s(", i < n - 1 ? "." : "", pieces[i].name);
         for (int d = 0; d < f->rank; d++) vm_put(t, "%s%d", d ? ", " : "", pieces[i].shape[d]);
-        if (pieces[i].workers) vm_put(t, "%snum_workers = %d", f->rank ? ", " : "", pieces[i].workers);
+        if (pieces[i].workers)
+            vm_put(t, "%snum_workers = %d", f->rank ? ", " : "", pieces[i].workers);
         vm_put(t, ")");
     }
     return true;
@@ -230,8 +232,10 @@ static void put_grid(vm_text *t, int rank, const int32_t *shape, int width, cons
             if (head) vm_put(t, "%*d", head, i);
             for (int j = 0; j < columns; j++, at++) {
                 char cell[48];
-                if (own) snprintf(cell, sizeof cell, "%d:%d", own[at].thread, own[at].slot);
-                else snprintf(cell, sizeof cell, "%lld", (long long)shared_offset(sh, index));
+                if (own)
+                    snprintf(cell, sizeof cell, "%d:%d", own[at].thread, own[at].slot);
+                else
+                    snprintf(cell, sizeof cell, "%lld", (long long)shared_offset(sh, index));
                 vm_put(t, "%s%*s", head || j ? "  " : "", width, cell);
                 next(rank, shape, index);
             }
@@ -244,8 +248,8 @@ char *layout_grid(vm_arena *a, const layout *f) {
     vm_text t = {.arena = a};
     vm_put(&t, "shape ");
     put_list32(&t, f->rank, f->shape, ", ");
-    vm_put(&t, ", %d thread%s, %d slot%s; cells are thread:slot", f->threads, f->threads == 1 ? "" : "s",
-           f->slots, f->slots == 1 ? "" : "s");
+    vm_put(&t, ", %d thread%s, %d slot%s; cells are thread:slot", f->threads,
+           f->threads == 1 ? "" : "s", f->slots, f->slots == 1 ? "" : "s");
     if (layout_replicas(f) > 1)
         vm_put(&t, ", the first of %d threads that hold the element", layout_replicas(f));
     vm_put(&t, "\n\n");
@@ -253,7 +257,8 @@ char *layout_grid(vm_arena *a, const layout *f) {
     const int32_t *table = layout_linear_table(a, f, f->shape);
     for (int k = f->threads - 1; k >= 0; k--) // backwards: the first owner stays
         for (int i = 0; i < f->slots; i++) own[table[k * f->slots + i]] = (owner){k, i};
-    put_grid(&t, f->rank, f->shape, digits_of(f->threads - 1) + 1 + digits_of(f->slots - 1), own, NULL);
+    put_grid(&t, f->rank, f->shape, digits_of(f->threads - 1) + 1 + digits_of(f->slots - 1), own,
+             NULL);
     return vm_text_end(&t);
 }
 
@@ -266,7 +271,9 @@ char *shared_grid(vm_arena *a, const shared_layout *f) {
         vm_put(&t, ", bits [%d, %d) xor bits [%d, %d)", f->sw_base, f->sw_base + f->sw_bits,
                f->sw_base + f->sw_shift, f->sw_base + f->sw_shift + f->sw_bits);
     vm_put(&t, "\n\n");
-    if (elements(f->rank, f->shape) > GRID_LIMIT) vm_put(&t, "(too large to draw)\n");
-    else put_grid(&t, f->rank, f->shape, digits_of(f->size - 1), NULL, f);
+    if (elements(f->rank, f->shape) > GRID_LIMIT)
+        vm_put(&t, "(too large to draw)\n");
+    else
+        put_grid(&t, f->rank, f->shape, digits_of(f->size - 1), NULL, f);
     return vm_text_end(&t);
 }

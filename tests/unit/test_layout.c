@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Layouts: the shared vectors, the laws of the algebra on random layouts (extents that are no powers
-// of two included), tensor-core fragments against the formulas of the PTX ISA, text, and errors.
-// Here the register layouts; shared layouts are in test_shared_layout.c.
+// Layouts: the shared vectors, the laws of the algebra on random layouts (extents that are no
+// powers of two included), tensor-core fragments against the formulas of the PTX ISA, text, and
+// errors. Here the register layouts; shared layouts are in test_shared_layout.c.
 #include "layout/layout.h"
 
 #include <setjmp.h>
@@ -21,7 +21,9 @@ static uint64_t bits(void) {
     seed ^= seed << 17;
     return seed;
 }
-static int below(int n) { return (int)(bits() % (uint64_t)n); }
+static int below(int n) {
+    return (int)(bits() % (uint64_t)n);
+}
 
 static int setup(void **state) {
     (void)state;
@@ -40,7 +42,8 @@ static const layout *parsed(const char *expr) {
     const shared_layout *s = NULL;
     const char *why = "";
     size_t where = 0;
-    if (!layout_parse(arena, expr, &f, &s, &why, &where)) fail_msg("%s: at %zu: %s", expr, where, why);
+    if (!layout_parse(arena, expr, &f, &s, &why, &where))
+        fail_msg("%s: at %zu: %s", expr, where, why);
     assert_non_null(f);
     return f;
 }
@@ -85,12 +88,15 @@ static void test_vectors(void **state) {
         const shared_layout *s;
         const char *why = "";
         size_t where = 0;
-        if (!layout_parse(arena, expr, &f, &s, &why, &where)) fail_msg("%s: at %zu: %s", expr, where, why);
+        if (!layout_parse(arena, expr, &f, &s, &why, &where))
+            fail_msg("%s: at %zu: %s", expr, where, why);
         if (f) {
             nreg++;
             assert_string_equal(json_list(f->rank, f->shape), json_value(line, "shape"));
-            assert_string_equal(json_list(f->nmodes, f->mode_shape), json_value(line, "mode_shape"));
-            assert_string_equal(json_list(f->nspatial, f->spatial), json_value(line, "spatial_modes"));
+            assert_string_equal(json_list(f->nmodes, f->mode_shape),
+                                json_value(line, "mode_shape"));
+            assert_string_equal(json_list(f->nspatial, f->spatial),
+                                json_value(line, "spatial_modes"));
             assert_string_equal(json_list(f->nlocal, f->local), json_value(line, "local_modes"));
             assert_int_equal(f->threads, atoi(json_value(line, "threads")));
             assert_int_equal(f->slots, atoi(json_value(line, "locals")));
@@ -100,14 +106,17 @@ static void test_vectors(void **state) {
         } else {
             nshared++;
             assert_string_equal(json_list(s->rank, s->shape), json_value(line, "shape"));
-            assert_string_equal(json_list(s->nmodes, s->mode_shape), json_value(line, "mode_shape"));
+            assert_string_equal(json_list(s->nmodes, s->mode_shape),
+                                json_value(line, "mode_shape"));
             int32_t strides[LAYOUT_MAX_MODES];
             for (int m = 0; m < s->nmodes; m++) strides[m] = (int32_t)s->mode_stride[m];
             assert_string_equal(json_list(s->nmodes, strides), json_value(line, "mode_strides"));
             const int32_t sw[3] = {s->sw_base, s->sw_bits, s->sw_shift};
-            assert_string_equal(s->sw_bits ? json_list(3, sw) : "null", json_value(line, "swizzle"));
+            assert_string_equal(s->sw_bits ? json_list(3, sw) : "null",
+                                json_value(line, "swizzle"));
             assert_int_equal(s->size, atoi(json_value(line, "size")));
-            assert_string_equal(json_value(shared_json(arena, s), "offsets"), json_value(line, "offsets"));
+            assert_string_equal(json_value(shared_json(arena, s), "offsets"),
+                                json_value(line, "offsets"));
         }
     }
     fclose(in);
@@ -121,12 +130,15 @@ static void test_spellings(void **state) {
     static const char *const same[][2] = {
         {"reduce(spatial(3,4),[0])", "spatial(3, 4).reduce(dims = [0], keepdims = false)"},
         {"reduce(spatial(3,4),0)", "replicated(1, num_workers = 3).spatial(4)"},
-        {"reduce(f = spatial(3,4), dims = [0], keepdims = true)", "unsqueeze(reduce(spatial(3,4),[0]),[0])"},
-        {"divide(column_local(2,2).spatial(8,4).local(1,2), spatial(8,4).local(1,2))", "column_local(2,2)"},
+        {"reduce(f = spatial(3,4), dims = [0], keepdims = true)",
+         "unsqueeze(reduce(spatial(3,4),[0]),[0])"},
+        {"divide(column_local(2,2).spatial(8,4).local(1,2), spatial(8,4).local(1,2))",
+         "column_local(2,2)"},
         {"divide(mma.m16n8k16.c, spatial(8,4).local(1,2))", "local(2,1)"},
         {"mma.m16n8k16.a / spatial(8,4).local(1,2)", "column_local([2, 2])"},
         {"divide(spatial(2,4).local(2,1), spatial(1,2).local(2,1))", "spatial((2,2))"},
-        {"left_divide(spatial(2,12).local(2,3), spatial(2,1).local(2,1))", "spatial(1,12).local(1,3)"},
+        {"left_divide(spatial(2,12).local(2,3), spatial(2,1).local(2,1))",
+         "spatial(1,12).local(1,3)"},
         {"local(2,1).left_divide(local(2,1))", "local(1,1)"},
         {"local(8).divide(local(4))", "local(2)"},
         {"left_divide(local(8), local(4))", "local(2)"},
@@ -142,18 +154,21 @@ static void test_spellings(void **state) {
         {"squeeze(spatial(1,4),[0])", "spatial(1,4,1).squeeze()"},
         {"unsqueeze(spatial(4),[-1])", "spatial(4,1)"},
         {"auto_local_spatial(num_threads=128,shape=[64,64])", "local(32,1).spatial(2,64)"},
-        {"auto_local_spatial(96, [5, 24])", "replicated(1,1,num_workers=4).local(5,1).spatial(1,24)"},
+        {"auto_local_spatial(96, [5, 24])",
+         "replicated(1,1,num_workers=4).local(5,1).spatial(1,24)"},
         {"replicated(2,2,num_workers=4)", "reduce(spatial(4,1,1), [0]).local(2,2)"},
-        {"layout(shape=[4,6],modes=[2,1,2,6],spatial=[3,0],local=[2])", "column_spatial(2,6) * local(2,1)"},
+        {"layout(shape=[4,6],modes=[2,1,2,6],spatial=[3,0],local=[2])",
+         "column_spatial(2,6) * local(2,1)"},
         {"layout([1,1],[],[],[])", "layout(shape=[1,1],modes=[1,1,1],spatial=[],local=[1])"},
-        {"mma.dot(mma.m16n8k16, warps=(2,2), repeat=(1,2,1)).c", "spatial(2,2).local(1,2) * mma.m16n8k16.c"},
+        {"mma.dot(mma.m16n8k16, warps=(2,2), repeat=(1,2,1)).c",
+         "spatial(2,2).local(1,2) * mma.m16n8k16.c"},
         {"mma.dot(atom = mma.m16n8k8, warps=(2,3)).a_warps", "reduce(spatial(2,1,3), dims = [2])"},
         {"local(2*3, 8/4)", "local(6,2,)"},
     };
     for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
         if (!layout_equal(parsed(same[i][0]), parsed(same[i][1])))
-            fail_msg("%s is %s\n%s is %s", same[i][0], layout_text(arena, parsed(same[i][0])), same[i][1],
-                     layout_text(arena, parsed(same[i][1])));
+            fail_msg("%s is %s\n%s is %s", same[i][0], layout_text(arena, parsed(same[i][0])),
+                     same[i][1], layout_text(arena, parsed(same[i][1])));
     }
 }
 
@@ -194,8 +209,10 @@ static raw random_raw(int rank, int cap) {
             r.shape[d] *= x;
             r.mode_shape[r.nmodes] = x;
             r.dim_modes[d]++;
-            if (spatial) r.spatial[r.nspatial++] = r.nmodes++;
-            else r.local[r.nlocal++] = r.nmodes++;
+            if (spatial)
+                r.spatial[r.nspatial++] = r.nmodes++;
+            else
+                r.local[r.nlocal++] = r.nmodes++;
         }
     }
     shuffle(r.nspatial, r.spatial);
@@ -205,8 +222,8 @@ static raw random_raw(int rank, int cap) {
 
 static const layout *make(const raw *r) {
     const char *why = "";
-    const layout *f = layout_make(arena, r->rank, r->shape, r->dim_modes, r->mode_shape, r->nspatial, r->spatial,
-                                  r->nlocal, r->local, &why);
+    const layout *f = layout_make(arena, r->rank, r->shape, r->dim_modes, r->mode_shape,
+                                  r->nspatial, r->spatial, r->nlocal, r->local, &why);
     if (!f) fail_msg("%s", why);
     return f;
 }
@@ -225,7 +242,8 @@ static void raw_index(const raw *r, int t, int i, int32_t *index) {
     }
     for (int d = 0, m = 0; d < r->rank; d++) {
         index[d] = 0;
-        for (int j = 0; j < r->dim_modes[d]; j++, m++) index[d] = index[d] * r->mode_shape[m] + digit[m];
+        for (int j = 0; j < r->dim_modes[d]; j++, m++)
+            index[d] = index[d] * r->mode_shape[m] + digit[m];
     }
 }
 
@@ -238,8 +256,8 @@ static void same_index(const layout *f, int t, int i, const int32_t *want) {
     int32_t got[LAYOUT_MAX_RANK];
     layout_index(f, t, i, got);
     if (memcmp(got, want, sizeof(int32_t) * f->rank) != 0)
-        fail_msg("%s: (%d, %d) gives %s, not %s", layout_text(arena, f), t, i, json_list(f->rank, got),
-                 json_list(f->rank, want));
+        fail_msg("%s: (%d, %d) gives %s, not %s", layout_text(arena, f), t, i,
+                 json_list(f->rank, got), json_list(f->rank, want));
 }
 
 static void same(const layout *f, const layout *g) {
@@ -251,8 +269,9 @@ static void same(const layout *f, const layout *g) {
 enum { CASES = 100000, BATCH = 500 };
 // One batch of cases at a time, so that the arena stays small.
 #define FOR_CASES(n)                                                                               \
-    for (int case_ = 0; case_ < (n);                                                               \
-         case_++, case_ % BATCH == 0 ? (vm_arena_free(arena), (void)(arena = vm_arena_new(NULL, &oom))) : (void)0)
+    for (int case_ = 0; case_ < (n); case_++,                                                      \
+             case_ % BATCH == 0 ? (vm_arena_free(arena), (void)(arena = vm_arena_new(NULL, &oom))) \
+                                : (void)0)
 
 static void test_definition(void **state) {
     (void)state;
@@ -268,7 +287,8 @@ static void test_definition(void **state) {
             same_index(f, t, i, want);
             for (int j = 0; j < n; j++) {
                 assert_true(x[j].extent > 1);
-                if (x[j].dim >= 0) sum[x[j].dim] += (x[j].spatial ? t : i) / x[j].div % x[j].extent * x[j].stride;
+                if (x[j].dim >= 0)
+                    sum[x[j].dim] += (x[j].spatial ? t : i) / x[j].div % x[j].extent * x[j].stride;
             }
             assert_memory_equal(sum, want, sizeof(int32_t) * f->rank);
         }
@@ -281,8 +301,10 @@ static void test_compose(void **state) {
     (void)state;
     FOR_CASES(CASES) {
         const int rank = 1 + below(3);
-        const layout *f = random_layout(rank, 10), *g = random_layout(rank, 10), *h = random_layout(rank, 10);
-        const layout *fg = layout_compose(arena, f, g, NULL), *gh = layout_compose(arena, g, h, NULL);
+        const layout *f = random_layout(rank, 10), *g = random_layout(rank, 10),
+                     *h = random_layout(rank, 10);
+        const layout *fg = layout_compose(arena, f, g, NULL),
+                     *gh = layout_compose(arena, g, h, NULL);
         assert_int_equal(fg->threads, f->threads * g->threads);
         assert_int_equal(fg->slots, f->slots * g->slots);
         for (int k = 0; k < 4; k++) {
@@ -297,7 +319,9 @@ static void test_compose(void **state) {
         same(layout_divide(arena, fg, g, NULL), f);
         same(layout_left_divide(arena, fg, f, NULL), g);
         if (case_ % 50 == 0)
-            same(parsed(vm_format(arena, "(%s) * (%s)", layout_text(arena, f), layout_text(arena, g))), fg);
+            same(parsed(
+                     vm_format(arena, "(%s) * (%s)", layout_text(arena, f), layout_text(arena, g))),
+                 fg);
     }
 }
 
@@ -312,7 +336,8 @@ static void test_divide_any(void **state) {
         const layout *f = layout_divide(arena, h, g, &why);
         assert_true((f == NULL) == (why != NULL));
         const int32_t front = 0;
-        const layout *hh = rh < rg ? layout_unsqueeze(arena, h, 1, &front, NULL) : h; // as left-padded
+        const layout *hh =
+            rh < rg ? layout_unsqueeze(arena, h, 1, &front, NULL) : h; // as left-padded
         if (f) same(layout_compose(arena, f, g, NULL), hh);
         done += f && g->threads * g->slots > 1;
         why = NULL;
@@ -327,7 +352,8 @@ static void test_permute_concat(void **state) {
     (void)state;
     FOR_CASES(CASES) {
         const layout *f = random_layout(1 + below(4), 24), *g = random_layout(below(4), 12);
-        int32_t perm[LAYOUT_MAX_RANK], inverse[LAYOUT_MAX_RANK], x[LAYOUT_MAX_RANK], y[LAYOUT_MAX_RANK];
+        int32_t perm[LAYOUT_MAX_RANK], inverse[LAYOUT_MAX_RANK], x[LAYOUT_MAX_RANK],
+            y[LAYOUT_MAX_RANK];
         for (int d = 0; d < f->rank; d++) perm[d] = d;
         shuffle(f->rank, perm);
         for (int d = 0; d < f->rank; d++) inverse[perm[d]] = d;
@@ -461,7 +487,8 @@ static void test_questions(void **state) {
         int32_t shape[LAYOUT_MAX_RANK], total = 1;
         for (int d = 0; d < f->rank; d++) shape[d] = 1 + below(f->shape[d]);
         for (int d = 0; d < f->rank; d++) total *= f->shape[d];
-        const int32_t *table = layout_table(arena, f), *all = layout_linear_table(arena, f, f->shape);
+        const int32_t *table = layout_table(arena, f),
+                      *all = layout_linear_table(arena, f, f->shape);
         const int32_t *part = layout_linear_table(arena, f, shape);
         int *count = vm_newn(arena, int, total);
         for (int k = 0; k < f->threads * f->slots; k++) {
@@ -487,7 +514,8 @@ static void test_questions(void **state) {
                     for (int e = 0; runs && e < f->rank; e++) {
                         const int32_t *base = &table[(k - k % f->slots % v) * f->rank];
                         const int32_t off = e == d ? k % f->slots % v : 0;
-                        runs = table[k * f->rank + e] == base[e] + off && (e != d || base[e] % v == 0);
+                        runs =
+                            table[k * f->rank + e] == base[e] + off && (e != d || base[e] % v == 0);
                     }
                 if (!runs) break;
                 best = v;
@@ -503,7 +531,8 @@ static void test_constructors(void **state) {
     (void)state;
     FOR_CASES(CASES / 10) {
         const int rank = 1 + below(4);
-        int32_t shape[LAYOUT_MAX_RANK], order[LAYOUT_MAX_RANK], x[LAYOUT_MAX_RANK], y[LAYOUT_MAX_RANK];
+        int32_t shape[LAYOUT_MAX_RANK], order[LAYOUT_MAX_RANK], x[LAYOUT_MAX_RANK],
+            y[LAYOUT_MAX_RANK];
         int total = 1;
         for (int d = 0; d < rank; d++) {
             shape[d] = 1 + below(5);
@@ -595,9 +624,11 @@ static void test_dot(void **state) {
     const int natoms = (int)mma_atom_names(&names);
     FOR_CASES(1000) {
         const mma_atom *atom = mma_atom_find(arena, names[below(natoms)]);
-        const int wm = 1 + below(4), wn = 1 + below(4), rm = 1 + below(3), rn = 1 + below(4), rk = 1 + below(3);
+        const int wm = 1 + below(4), wn = 1 + below(4), rm = 1 + below(3), rn = 1 + below(4),
+                  rk = 1 + below(3);
         const mma_dot *dot = mma_dot_make(arena, atom, wm, wn, rm, rn, rk, NULL);
-        const layout *const f[3] = {dot->a, dot->b, dot->c}, *const one[3] = {atom->a, atom->b, atom->c};
+        const layout *const f[3] = {dot->a, dot->b, dot->c}, *const one[3] = {atom->a, atom->b,
+                                                                              atom->c};
         const layout *const warps[3] = {dot->a_warps, dot->b_warps, dot->c_warps};
         for (int o = 0; o < 3; o++) {
             const int cols = o == 0 ? rk : rn, rows = o == 1 ? rk : rm;
@@ -621,8 +652,9 @@ static void test_dot(void **state) {
 
 static void test_pictures(void **state) {
     (void)state;
-    assert_string_equal(layout_json(arena, parsed("column_spatial(1,2).local(2,1)")),
-                        "{\"shape\":[2,2],\"threads\":2,\"locals\":2,\"map\":[[[0,0],[1,0]],[[0,1],[1,1]]]}");
+    assert_string_equal(
+        layout_json(arena, parsed("column_spatial(1,2).local(2,1)")),
+        "{\"shape\":[2,2],\"threads\":2,\"locals\":2,\"map\":[[[0,0],[1,0]],[[0,1],[1,1]]]}");
     assert_string_equal(layout_json(arena, parsed("reduce(spatial(2),[0])")),
                         "{\"shape\":[],\"threads\":2,\"locals\":1,\"map\":[[[]],[[]]]}");
     assert_string_equal(layout_grid(arena, parsed("spatial(2,2).local(1,2)")),
@@ -630,17 +662,20 @@ static void test_pictures(void **state) {
                         "     0    1    2    3\n"
                         "0  0:0  0:1  1:0  1:1\n"
                         "1  2:0  2:1  3:0  3:1\n");
-    assert_string_equal(layout_grid(arena, parsed("replicated(1,num_workers=2).spatial(3)")),
-                        "shape [3], 6 threads, 1 slot; cells are thread:slot, the first of 2 threads that hold "
-                        "the element\n\n"
-                        "  0    1    2\n"
-                        "0:0  1:0  2:0\n");
-    assert_string_equal(layout_grid(arena, parsed("local(2,1,2)")),
-                        "shape [2, 1, 2], 1 thread, 4 slots; cells are thread:slot\n\n"
-                        "[0, .., ..]\n     0    1\n0  0:0  0:1\n\n[1, .., ..]\n     0    1\n0  0:2  0:3\n");
+    assert_string_equal(
+        layout_grid(arena, parsed("replicated(1,num_workers=2).spatial(3)")),
+        "shape [3], 6 threads, 1 slot; cells are thread:slot, the first of 2 threads that hold "
+        "the element\n\n"
+        "  0    1    2\n"
+        "0:0  1:0  2:0\n");
+    assert_string_equal(
+        layout_grid(arena, parsed("local(2,1,2)")),
+        "shape [2, 1, 2], 1 thread, 4 slots; cells are thread:slot\n\n"
+        "[0, .., ..]\n     0    1\n0  0:0  0:1\n\n[1, .., ..]\n     0    1\n0  0:2  0:3\n");
     assert_string_equal(layout_grid(arena, parsed("local()")),
                         "shape [], 1 thread, 1 slot; cells are thread:slot\n\n0:0\n");
-    assert_string_equal(layout_text(arena, parsed("mma.m16n8k16.a")), "column_local(2, 2).spatial(8, 4).local(1, 2)");
+    assert_string_equal(layout_text(arena, parsed("mma.m16n8k16.a")),
+                        "column_local(2, 2).spatial(8, 4).local(1, 2)");
     assert_string_equal(layout_text(arena, parsed("local(1,1)")), "local(1, 1)");
     assert_string_equal(layout_text(arena, parsed("reduce(spatial(3,4),[0])")),
                         "replicated(1, num_workers = 3).spatial(4)");
@@ -699,9 +734,11 @@ static void test_errors(void **state) {
         {"local(1024)*local(2)", 11, "more than 1024 slots"},
         {"local(2).column_local(600)", 9, "more than 1024 slots"},
         {"divide(spatial(2,6), spatial(1,4))", 0,
-         "spatial(1, 4) does not divide spatial(2, 6): dimension 1 has extent 6, not a multiple of 4"},
+         "spatial(1, 4) does not divide spatial(2, 6): dimension 1 has extent 6, not a multiple of "
+         "4"},
         {"local(4)/spatial(2)", 8, "it has more thread digits"},
-        {"local(4,2)/column_local(4,2)", 10, "the slot digit with extent 4 at stride 1 of dimension 0 does not match"},
+        {"local(4,2)/column_local(4,2)", 10,
+         "the slot digit with extent 4 at stride 1 of dimension 0 does not match"},
         {"left_divide(local(2), 3)", 22, "'f' must be a register layout, not a number"},
         {"concat(local(1,1,1,1,1),local(1,1,1,1))", 0, "rank 9 is more than 8"},
         {"reduce(local(2,2),[2])", 0, "there is no dimension 2 in rank 2"},
@@ -718,7 +755,8 @@ static void test_errors(void **state) {
         {"squeeze(local(2,1),[0])", 0, "dimension 0 has extent 2, not 1"},
         {"unsqueeze(local(2),[5])", 0, "there is no dimension 5"},
         {"layout(shape=[4],modes=[2],spatial=[],local=[0])", 0, "do not multiply to its extent 4"},
-        {"layout(shape=[4],modes=[2,2],spatial=[],local=[0])", 0, "mode 1 is neither spatial nor local"},
+        {"layout(shape=[4],modes=[2,2],spatial=[],local=[0])", 0,
+         "mode 1 is neither spatial nor local"},
         {"layout(shape=[4],modes=[2,2],spatial=[0],local=[0,1])", 0, "mode 0 is given twice"},
         {"layout(shape=[4],modes=[4],spatial=[],local=[3])", 0, "there is no mode 3"},
         {"layout(shape=[4],modes=[4],spatial=[-2000],local=[0])", 0, "replicas"},
@@ -735,9 +773,11 @@ static void test_errors(void **state) {
         const shared_layout *s;
         const char *why = "";
         size_t where = 999;
-        if (layout_parse(arena, bad[i].expr, &f, &s, &why, &where)) fail_msg("%s is accepted", bad[i].expr);
+        if (layout_parse(arena, bad[i].expr, &f, &s, &why, &where))
+            fail_msg("%s is accepted", bad[i].expr);
         if (!strstr(why, bad[i].why) || where != bad[i].where)
-            fail_msg("%s: at %zu, %s\nwanted at %zu, %s", bad[i].expr, where, why, bad[i].where, bad[i].why);
+            fail_msg("%s: at %zu, %s\nwanted at %zu, %s", bad[i].expr, where, why, bad[i].where,
+                     bad[i].why);
         assert_null(f);
         assert_null(s);
         assert_false(layout_parse(arena, bad[i].expr, &f, &s, NULL, NULL)); // nobody asks why
@@ -756,7 +796,8 @@ static void test_bad_arguments(void **state) {
     assert_null(layout_stretch(arena, f, 3, (int32_t[]){4, 2, 2}, (int32_t[]){3}, &why));
     assert_null(layout_local(arena, 9, (int32_t[9]){1}, &why));
     assert_null(layout_local(arena, -1, NULL, &why));
-    assert_null(layout_make(arena, 1, (int32_t[]){2}, (uint8_t[]){40}, (int32_t[40]){1}, 0, NULL, 0, NULL, &why));
+    assert_null(layout_make(arena, 1, (int32_t[]){2}, (uint8_t[]){40}, (int32_t[40]){1}, 0, NULL, 0,
+                            NULL, &why));
     const layout_digit gap[2] = {{0, 2, 1, 0, true}, {0, 2, 1, 0, false}};
     assert_null(layout_from_digits(arena, 1, (int32_t[]){4}, 2, gap, &why));
     assert_non_null(strstr(why, "dimension 0"));
@@ -770,12 +811,15 @@ static void test_bad_arguments(void **state) {
     const shared_layout *s;
     assert_false(layout_parse(arena, vm_text_end(&t), &f, &s, &why, NULL));
     assert_non_null(strstr(why, "nested more than 256 deep"));
-    static const char *const words[] = {"local", "spatial", "(", ")", "[", "]", ",", "2", "3", ".", "*", "/", "=",
-                                        "dims", "reduce", "mma", "m16n8k16", "dot", "a", "-", "permute", "shape",
-                                        "swizzle", "row_major", "reshape", "1", "0", "concat", "4294967296"};
+    static const char *const words[] = {
+        "local",    "spatial", "(", ")",      "[",         "]",     ",",       "2",
+        "3",        ".",       "*", "/",      "=",         "dims",  "reduce",  "mma",
+        "m16n8k16", "dot",     "a", "-",      "permute",   "shape", "swizzle", "row_major",
+        "reshape",  "1",       "0", "concat", "4294967296"};
     FOR_CASES(CASES / 2) {
         vm_text x = {.arena = arena};
-        for (int k = 1 + below(16); k > 0; k--) vm_put(&x, "%s", words[below((int)(sizeof words / sizeof *words))]);
+        for (int k = 1 + below(16); k > 0; k--)
+            vm_put(&x, "%s", words[below((int)(sizeof words / sizeof *words))]);
         why = NULL;
         size_t where = 0;
         const char *text = vm_text_end(&x);
@@ -791,9 +835,10 @@ int main(int argc, char **argv) {
     if (setjmp(oom)) return 99;
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(vectors),   TEST(spellings), TEST(definition), TEST(compose),      TEST(divide_any), TEST(permute_concat),
-        TEST(reduce),    TEST(reshape),   TEST(equality),   TEST(questions),    TEST(constructors),
-        TEST(atoms),     TEST(dot),       TEST(pictures),   TEST(errors),       TEST(bad_arguments),
+        TEST(vectors),    TEST(spellings),      TEST(definition),   TEST(compose),
+        TEST(divide_any), TEST(permute_concat), TEST(reduce),       TEST(reshape),
+        TEST(equality),   TEST(questions),      TEST(constructors), TEST(atoms),
+        TEST(dot),        TEST(pictures),       TEST(errors),       TEST(bad_arguments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
