@@ -179,13 +179,12 @@ const layout *layout_stretch(vm_arena *a, const layout *f, int rank, const int32
     if (rank < f->rank || rank > LAYOUT_MAX_RANK)
         return layout_fail(a, why, "a tile of rank %d cannot be broadcast to rank %d", f->rank,
                            rank);
-    const int fresh = rank - f->rank;
-    int32_t pos[LAYOUT_MAX_RANK], from[LAYOUT_MAX_RANK] = {0}, out[LAYOUT_MAX_RANK];
-    for (int i = 0; i < fresh; i++) pos[i] = i; // as in NumPy: new dimensions in front
-    if (fresh && dims && !layout_positions(a, "broadcast", fresh, dims, rank, pos, why))
-        return NULL;
-    for (int i = 0; i < fresh; i++) from[pos[i]] = -1;
-    for (int d = 0, k = 0; d < rank; d++) {
+    int32_t to[LAYOUT_MAX_RANK], from[LAYOUT_MAX_RANK], out[LAYOUT_MAX_RANK];
+    for (int k = 0; k < f->rank; k++) to[k] = rank - f->rank + k; // new dimensions in front
+    if (dims && !layout_positions(a, "broadcast", f->rank, dims, rank, to, why)) return NULL;
+    for (int d = 0; d < rank; d++) from[d] = -1;
+    for (int k = 0; k < f->rank; k++) from[to[k]] = k;
+    for (int d = 0; d < rank; d++) {
         if (shape[d] < 1)
             return layout_fail(a, why, "broadcast: extent %d of dimension %d is not positive",
                                shape[d], d);
@@ -193,8 +192,7 @@ const layout *layout_stretch(vm_arena *a, const layout *f, int rank, const int32
             out[d] = shape[d];
             continue;
         }
-        from[d] = k;
-        const int32_t s = f->shape[k++];
+        const int32_t s = f->shape[from[d]];
         if (s != 1 && s < shape[d])
             return layout_fail(a, why, "broadcast: dimension %d has extent %d, not 1 or %d", d, s,
                                shape[d]);
@@ -202,10 +200,8 @@ const layout *layout_stretch(vm_arena *a, const layout *f, int rank, const int32
     }
     layout_digit digits[MAX_DIGITS + LAYOUT_MAX_RANK], old[MAX_DIGITS];
     const int nold = layout_digits(f, old);
-    int32_t to[LAYOUT_MAX_RANK] = {0};
     int n = 0;
     for (int d = 0; d < rank; d++) {
-        if (from[d] >= 0) to[from[d]] = d;
         if (from[d] < 0 || (f->shape[from[d]] == 1 && out[d] > 1))
             digits[n++] = (layout_digit){d, out[d], 1, 0, false};
     }

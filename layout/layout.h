@@ -45,14 +45,11 @@ const layout *layout_replicated(vm_arena *a, int rank, const int32_t *shape, int
 const layout *layout_auto_local_spatial(vm_arena *a, int threads, int rank, const int32_t *shape,
                                         layout_why why);
 /// f * g
-const layout *layout_compose(vm_arena *a, const layout *f, const layout *g,
-                             layout_why why);
+const layout *layout_compose(vm_arena *a, const layout *f, const layout *g, layout_why why);
 /// f: f*g = h
-const layout *layout_divide(vm_arena *a, const layout *h, const layout *g,
-                            layout_why why);
+const layout *layout_divide(vm_arena *a, const layout *h, const layout *g, layout_why why);
 /// g: f*g = h
-const layout *layout_left_divide(vm_arena *a, const layout *h, const layout *f,
-                                 layout_why why);
+const layout *layout_left_divide(vm_arena *a, const layout *h, const layout *f, layout_why why);
 const layout *layout_concat(vm_arena *a, const layout *f, const layout *g, layout_why why);
 const layout *layout_reduce(vm_arena *a, const layout *f, int ndims, const int32_t *dims,
                             bool keepdims, layout_why why);
@@ -65,13 +62,13 @@ const layout *layout_squeeze(vm_arena *a, const layout *f, int ndims, const int3
 const layout *layout_unsqueeze(vm_arena *a, const layout *f, int ndims, const int32_t *dims,
                                layout_why why);
 /// Inverse of reduce for broadcasting: a tile of `shape` whose reduction over the stretched dims is
-/// f. The stretched dims become local (outermost slots). `dims` lists the rank - f->rank dimensions
-/// that f lacks (NULL: the first ones, as in NumPy); dimensions of f with extent 1 are stretched as
-/// well.
+/// f. Dimension k of f stands at dims[k] of the result (NULL: right-aligned, as in NumPy); the
+/// others, and those in which f has extent 1, become local (outermost slots).
 const layout *layout_stretch(vm_arena *a, const layout *f, int rank, const int32_t *shape,
                              const int32_t *dims, layout_why why);
 
-/// index[0..rank) of (thread, slot). Indices beyond a smaller tile are dead, see layout_linear_table.
+/// index[0..rank) of (thread, slot). Indices beyond a smaller tile are dead, see
+/// layout_linear_table.
 void layout_index(const layout *f, int thread, int slot, int32_t *index);
 /// All of it: table[(t*slots + i)*rank + d]. Cached per arena is the caller's affair.
 int32_t *layout_table(vm_arena *a, const layout *f);

@@ -408,7 +408,10 @@ static void test_reduce(void **state) {
         // Stretching is the inverse, with and without the dimensions of extent 1.
         int32_t wide[LAYOUT_MAX_RANK];
         for (int d = 0; d < f->rank; d++) wide[d] = drop[d] ? 2 + below(4) : f->shape[d];
-        const layout *s = layout_stretch(arena, r, f->rank, wide, dims, NULL);
+        int32_t at[LAYOUT_MAX_RANK];
+        for (int d = 0, k = 0; d < f->rank; d++)
+            if (!drop[d]) at[k++] = d;
+        const layout *s = layout_stretch(arena, r, f->rank, wide, at, NULL);
         assert_memory_equal(s->shape, wide, sizeof(int32_t) * f->rank);
         same(layout_reduce(arena, s, n, dims, false, NULL), r);
         same(layout_stretch(arena, kept, f->rank, wide, NULL, NULL), s);
@@ -792,8 +795,12 @@ static void test_bad_arguments(void **state) {
     assert_non_null(strstr(why, "rank 2 cannot be broadcast to rank 1"));
     assert_null(layout_stretch(arena, f, 2, (int32_t[]){4, 3}, NULL, &why));
     assert_non_null(strstr(why, "dimension 1 has extent 2, not 1 or 3"));
-    assert_null(layout_stretch(arena, f, 3, (int32_t[]){4, 2, 0}, (int32_t[]){2}, &why));
-    assert_null(layout_stretch(arena, f, 3, (int32_t[]){4, 2, 2}, (int32_t[]){3}, &why));
+    assert_null(layout_stretch(arena, f, 3, (int32_t[]){4, 2, 0}, (int32_t[]){0, 1}, &why));
+    assert_null(layout_stretch(arena, f, 3, (int32_t[]){4, 2, 2}, (int32_t[]){3, 1}, &why));
+    same(layout_stretch(arena, f, 3, (int32_t[]){3, 4, 2}, NULL, NULL),
+         parsed("local(3,1,1).spatial(1,4,2)"));
+    same(layout_stretch(arena, f, 3, (int32_t[]){2, 3, 4}, (int32_t[]){2, 0}, NULL),
+         parsed("local(1,3,1).spatial(2,1,4,ranks=[1,2,0])"));
     assert_null(layout_local(arena, 9, (int32_t[9]){1}, &why));
     assert_null(layout_local(arena, -1, NULL, &why));
     assert_null(layout_make(arena, 1, (int32_t[]){2}, (uint8_t[]){40}, (int32_t[40]){1}, 0, NULL, 0,
