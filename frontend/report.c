@@ -90,10 +90,14 @@ static uint32_t innermost_open(const fe_stream *s, uint32_t i) {
 /// What may follow, without the operators that may follow nearly everything.
 static uint32_t without_operators(const uint8_t *want, uint32_t n, uint8_t *out) {
     uint32_t m = 0;
+    bool after = false; // after an operand: a list or a statement could end here
+    for (uint32_t i = 0; i < n; i++) after |= want[i] == K_COMMA_ || want[i] == K_SEMI_ || want[i] == K_LBRACE_;
     for (uint32_t i = 0; i < n; i++) {
         const uint8_t r = want[i];
         const bool op = (r >= K_SET_ADD_ && r <= K_REM_) || r == K_IN_ || r == K_AS_ || r == K_DOT_ ||
-                        r == K_DOTS_ || r == K_WINDOW_ || r == K_LPAREN_ || r == K_LBRACK_;
+                        r == K_DOTS_ || r == K_WINDOW_ || r == K_STEP_ ||
+                        (r == K_SET_ && after) ||
+                        ((r == K_LPAREN_ || r == K_LBRACK_) && after);
         if (!op) out[m++] = r;
     }
     return m;
@@ -122,18 +126,15 @@ void fe_syntax_error(fe_parser *p, const uint8_t *want, uint32_t n) {
         return;
     }
     // `retrun x;`, `kernal f(…)`: the word before was taken for a name.
-    if (prev && prev->row == K_ID_ && !t->first && (prev->first || (i > 1 && (prev[-1].row == K_SEMI_ || prev[-1].row == K_LBRACE_)))
+    if (prev && prev->row == K_ID_ && !t->first && (prev->first || (i > 1 && (prev[-1].row == K_SEMI_ || prev[-1].row == K_LBRACE_ || prev[-1].row == K_RBRACE_)))
         && (t->row <= K_STRING_ || fe_token_rows[t->row].cls == FE_WORD || t->row == K_LBRACE_)) {
         static const uint8_t words[] = {K_CONST_, K_LET_, K_VAR_, K_IF_, K_ELSE_, K_FOR_, K_WHILE_,
                                         K_FETCH_, K_ROLE_, K_SIMT_, K_RETURN_, K_RUN_};
         const char *w = near_word(prev, words, sizeof words);
         if (w && s->tok.at[i].brace != NONE) {
             const vm_span before = fe_tok_span(s, i - 1);
-            d = fe_error(p, D_E0201, before, "unexpected %s", found(p, prev));
-            if (d) {
-                vm_help(p->c, d, "did you mean '%s'?", w);
-                vm_fix(p->c, d, before, w);
-            }
+            d = fe_error(p, D_E0201, before, "unexpected %s; did you mean '%s'?", found(p, prev), w);
+            if (d) vm_fix(p->c, d, before, w);
             return;
         }
     }
@@ -146,15 +147,12 @@ void fe_syntax_error(fe_parser *p, const uint8_t *want, uint32_t n) {
         return;
     }
     uint8_t few[FE_END + 1];
-    const uint32_t nfew = n <= MAX_LISTED ? n : without_operators(want, n, few);
-    if (n <= MAX_LISTED) memcpy(few, want, n);
+    uint32_t nfew = without_operators(want, n, few);
+    if (nfew == 0 && n <= MAX_LISTED) memcpy(few, want, nfew = n);
     const char *word = near_word(t, want, n);
     if (word) {
-        d = fe_error(p, D_E0201, at, "unexpected %s", what);
-        if (d) {
-            vm_help(p->c, d, "did you mean '%s'?", word);
-            vm_fix(p->c, d, at, word);
-        }
+        d = fe_error(p, D_E0201, at, "unexpected %s; did you mean '%s'?", what, word);
+        if (d) vm_fix(p->c, d, at, word);
     } else if (has[K_KERNEL_]) {
         d = fe_error(p, D_E0201, at, "unexpected %s; expected %s", what,
                      has[K_IMPORT_] ? "import, const, fn, struct, kernel or test"
@@ -171,9 +169,10 @@ void fe_syntax_error(fe_parser *p, const uint8_t *want, uint32_t n) {
     }
     if (!d) return;
     const uint8_t r = t->row;
-    if (r == FE_END || r == K_RPAREN_ || r == K_RBRACK_ || r == K_RBRACE_ || (t->column1 && t->brace != NONE)) {
+    if (r == FE_END || r == K_SEMI_ || (t->first && !has[K_SEMI_] && !has[K_LET_]) || r == K_RPAREN_ || r == K_RBRACK_ || r == K_RBRACE_ || (t->column1 && t->brace != NONE)) {
         const uint32_t o = innermost_open(s, i);
-        if (o != NONE && s->tok.at[o].match != i)
+        const bool block = o != NONE && s->tok.at[o].row == K_LBRACE_;
+        if (o != NONE && s->tok.at[o].match != i && !(block && s->tok.at[o].match != NONE))
             vm_label(p->c, d, fe_tok_span(s, o), "this '%s' is not closed",
                      fe_token_rows[s->tok.at[o].row].text);
     }
