@@ -1,481 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reader of layout expressions as written on the command line, in atoms.def and by text.c:
 // recursive descent over the text, evaluating as it goes. Not the language's own evaluator.
-#include "layout/internal.h"
+#include "layout/parse.h"
 
 #include <ctype.h>
 #include <string.h>
-
-enum { MAX_ARGS = 16, MAX_LIST = 64, MAX_DEPTH = 256 };
-
-enum kind { V_INT, V_BOOL, V_LIST, V_REG, V_SHARED, V_MMA, V_ATOM, V_DOT };
-static const char *const kind_names[] = {
-    "a number",        "a truth value", "a list",  "a register layout",
-    "a shared layout", "mma",           "an atom", "a dot"};
-
-typedef struct {
-    enum kind kind;
-    int n; // V_LIST
-    size_t at;
-    int64_t i;
-    const int64_t *list;
-    const layout *reg;
-    const shared_layout *sh;
-    const mma_atom *atom;
-    const mma_dot *dot;
-} value;
-
-typedef struct {
-    const char *key; // NULL: positional
-    value v;
-    bool used;
-} arg;
-
-typedef struct {
-    const char *name; // of the function, for messages
-    size_t at;
-    int n;
-    arg *arg;
-} args;
-
-typedef struct {
-    vm_arena *a;
-    const char *text;
-    size_t at;
-    int depth;
-    bool failed;
-    const char *why;
-    size_t where;
-} parser;
-
-static bool fail(parser *p, size_t at, const char *fmt, ...) VM_PRINTF(3, 4);
-static bool fail(parser *p, size_t at, const char *fmt, ...) {
-    if (p->failed) return false;
-    va_list ap;
-    va_start(ap, fmt);
-    p->why = vm_vformat(p->a, fmt, ap);
-    va_end(ap);
-    p->where = at;
-    p->failed = true;
-    return false;
-}
-
-// ---- arguments ----------------------------------------------------------------------------------
-
-// The argument named `key`, else the pos-th positional one; NULL if absent (an error if required).
-static const value *take(parser *p, args *as, int pos, const char *key, bool required) {
-    arg *found = NULL;
-    int k = 0;
-    for (int i = 0; i < as->n; i++) {
-        arg *x = &as->arg[i];
-        if (x->key ? strcmp(x->key, key) == 0 : k++ == pos) {
-            if (found || x->used) {
-                fail(p, x->v.at, "%s: argument '%s' is given twice", as->name, key);
-                return NULL;
-            }
-            found = x;
-        }
-    }
-    if (found) {
-        found->used = true;
-        return &found->v;
-    }
-    if (required) fail(p, as->at, "%s: argument '%s' is missing", as->name, key);
-    return NULL;
-}
-
-static bool expect(parser *p, const args *as, const value *v, enum kind kind, const char *key) {
-    if (v->kind == kind) return true;
-    return fail(p, v->at, "%s: '%s' must be %s, not %s", as->name, key, kind_names[kind],
-                kind_names[v->kind]);
-}
-
-static bool to_int32(parser *p, int64_t x, size_t at, int32_t *out) {
-    if (x > INT32_MAX || x < -INT32_MAX)
-        return fail(p, at, "%lld does not fit 32 bits", (long long)x);
-    *out = (int32_t)x;
-    return true;
-}
-
-static bool list_of(parser *p, const args *as, const value *v, const char *key, int cap,
-                    int32_t *out, int *n) {
-    if (v->kind == V_INT) { // a single number is a list of one
-        *n = 1;
-        return to_int32(p, v->i, v->at, out);
-    }
-    if (!expect(p, as, v, V_LIST, key)) return false;
-    if (v->n > cap) return fail(p, v->at, "%s: '%s' has more than %d entries", as->name, key, cap);
-    for (int i = 0; i < v->n; i++)
-        if (!to_int32(p, v->list[i], v->at, &out[i])) return false;
-    *n = v->n;
-    return true;
-}
-
-static bool take_list(parser *p, args *as, int pos, const char *key, int cap, int32_t *out,
-                      int *n) {
-    const value *v = take(p, as, pos, key, true);
-    return v && list_of(p, as, v, key, cap, out, n);
-}
-
-static bool take_int(parser *p, args *as, int pos, const char *key, int32_t *out) {
-    const value *v = take(p, as, pos, key, true);
-    return v && expect(p, as, v, V_INT, key) && to_int32(p, v->i, v->at, out);
-}
-
-static const layout *take_reg(parser *p, args *as, int pos, const char *key) {
-    const value *v = take(p, as, pos, key, true);
-    return v && expect(p, as, v, V_REG, key) ? v->reg : NULL;
-}
-
-static const shared_layout *take_shared(parser *p, args *as, int pos, const char *key) {
-    const value *v = take(p, as, pos, key, true);
-    return v && expect(p, as, v, V_SHARED, key) ? v->sh : NULL;
-}
-
-// A shape written local(2, 3), local([2, 3]), local((2, 3)) or local(shape = [2, 3]).
-static bool take_shape(parser *p, args *as, int32_t *shape, int *rank) {
-    int n = 0;
-    const value *list = NULL;
-    for (int i = 0; i < as->n; i++) {
-        arg *x = &as->arg[i];
-        if (x->key ? strcmp(x->key, "shape") == 0 : x->v.kind == V_LIST) {
-            if (list || n) return fail(p, x->v.at, "%s: the shape is given twice", as->name);
-            list = &x->v;
-            x->used = true;
-        } else if (!x->key) {
-            if (list) return fail(p, x->v.at, "%s: the shape is given twice", as->name);
-            if (!expect(p, as, &x->v, V_INT, "shape")) return false;
-            if (n == LAYOUT_MAX_RANK)
-                return fail(p, x->v.at, "%s: the rank is more than %d", as->name, LAYOUT_MAX_RANK);
-            if (!to_int32(p, x->v.i, x->v.at, &shape[n++])) return false;
-            x->used = true;
-        }
-    }
-    *rank = n;
-    return !list || list_of(p, as, list, "shape", LAYOUT_MAX_RANK, shape, rank);
-}
-
-// ---- functions ----------------------------------------------------------------------------------
-
-typedef bool function(parser *p, args *as, value *out);
-
-// `why` is read only here: the call that makes f writes it.
-static bool give(parser *p, const args *as, const layout *f, const char *const *why, value *out) {
-    if (!f) return fail(p, as->at, "%s", *why);
-    out->kind = V_REG;
-    out->reg = f;
-    return true;
-}
-
-static bool give_shared(parser *p, const args *as, const shared_layout *f, const char *const *why,
-                        value *out) {
-    if (!f)
-        return fail(
-            p, as->at, "%s",
-            why ? *why
-                : vm_format(p->a, "%s: the extents must be positive and not too many", as->name));
-    out->kind = V_SHARED;
-    out->sh = f;
-    return true;
-}
-
-#define SHAPE_FUNCTION(name)                                                                       \
-    static bool fn_##name(parser *p, args *as, value *out) {                                       \
-        int32_t shape[LAYOUT_MAX_RANK];                                                            \
-        int rank;                                                                                  \
-        const char *why = NULL;                                                                    \
-        if (!take_shape(p, as, shape, &rank)) return false;                                        \
-        return give(p, as, layout_##name(p->a, rank, shape, &why), &why, out);                     \
-    }
-SHAPE_FUNCTION(local)
-SHAPE_FUNCTION(column_local)
-SHAPE_FUNCTION(column_spatial)
-#undef SHAPE_FUNCTION
-
-static bool fn_spatial(parser *p, args *as, value *out) {
-    int32_t shape[LAYOUT_MAX_RANK], ranks[LAYOUT_MAX_RANK];
-    int rank, n = 0;
-    const char *why = NULL;
-    const value *v = take(p, as, -1, "ranks", false);
-    if (v && !list_of(p, as, v, "ranks", LAYOUT_MAX_RANK, ranks, &n)) return false;
-    if (!take_shape(p, as, shape, &rank)) return false;
-    if (v && n != rank)
-        return fail(p, v->at, "spatial: %d ranks for a shape of %d dimensions", n, rank);
-    return give(p, as, layout_spatial(p->a, rank, shape, v ? ranks : NULL, &why), &why, out);
-}
-
-static bool fn_replicated(parser *p, args *as, value *out) {
-    int32_t shape[LAYOUT_MAX_RANK], workers;
-    int rank;
-    const char *why = NULL;
-    if (!take_int(p, as, -1, "num_workers", &workers) || !take_shape(p, as, shape, &rank))
-        return false;
-    return give(p, as, layout_replicated(p->a, rank, shape, workers, &why), &why, out);
-}
-
-static bool fn_auto_local_spatial(parser *p, args *as, value *out) {
-    int32_t shape[LAYOUT_MAX_RANK], threads;
-    int rank;
-    const char *why = NULL;
-    if (!take_int(p, as, 0, "num_threads", &threads) ||
-        !take_list(p, as, 1, "shape", LAYOUT_MAX_RANK, shape, &rank))
-        return false;
-    return give(p, as, layout_auto_local_spatial(p->a, threads, rank, shape, &why), &why, out);
-}
-
-// A flat mode list as the number of modes of each dimension: modes are taken until they multiply to
-// the extent. What cannot be taken so is left for layout_make to refuse.
-static bool split_modes(parser *p, const args *as, int rank, const int32_t *shape, int n,
-                        const int32_t *modes, uint8_t *counts) {
-    int m = 0;
-    for (int d = 0; d < rank; d++) {
-        int64_t have = 1;
-        counts[d] = 0;
-        for (; m < n && (have < shape[d] || d == rank - 1); m++) {
-            if (modes[m] < 1)
-                return fail(p, as->at, "%s: mode extent %d is not positive", as->name, modes[m]);
-            have *= modes[m];
-            counts[d]++;
-            if (have > shape[d]) break;
-        }
-        if (have != shape[d])
-            return fail(p, as->at, "%s: the modes of dimension %d do not multiply to its extent %d",
-                        as->name, d, shape[d]);
-    }
-    if (m < n) return fail(p, as->at, "%s: there are more modes than the shape needs", as->name);
-    return true;
-}
-
-static bool fn_layout(parser *p, args *as, value *out) {
-    int32_t shape[LAYOUT_MAX_RANK], modes[LAYOUT_MAX_MODES], spatial[LAYOUT_MAX_MODES],
-        local[LAYOUT_MAX_MODES];
-    uint8_t counts[LAYOUT_MAX_RANK];
-    int rank, n, ns, nl;
-    const char *why = NULL;
-    if (!take_list(p, as, 0, "shape", LAYOUT_MAX_RANK, shape, &rank) ||
-        !take_list(p, as, 1, "modes", LAYOUT_MAX_MODES, modes, &n) ||
-        !take_list(p, as, 2, "spatial", LAYOUT_MAX_MODES, spatial, &ns) ||
-        !take_list(p, as, 3, "local", LAYOUT_MAX_MODES, local, &nl) ||
-        !split_modes(p, as, rank, shape, n, modes, counts))
-        return false;
-    return give(p, as, layout_make(p->a, rank, shape, counts, modes, ns, spatial, nl, local, &why),
-                &why, out);
-}
-
-static bool compose(parser *p, const args *as, const value *f, const value *g, value *out) {
-    const char *why = NULL;
-    if (f->kind == V_REG && g->kind == V_REG)
-        return give(p, as, layout_compose(p->a, f->reg, g->reg, &why), &why, out);
-    if (f->kind == V_SHARED && g->kind == V_SHARED)
-        return give_shared(p, as, shared_compose(p->a, f->sh, g->sh, &why), &why, out);
-    return fail(p, as->at, "%s: %s and %s do not compose", as->name, kind_names[f->kind],
-                kind_names[g->kind]);
-}
-
-static bool fn_compose(parser *p, args *as, value *out) {
-    const value *f = take(p, as, 0, "f", true), *g = take(p, as, 1, "g", true);
-    return f && g && compose(p, as, f, g, out);
-}
-
-static bool fn_divide(parser *p, args *as, value *out) {
-    const char *why = NULL;
-    const layout *h = take_reg(p, as, 0, "h"), *g = h ? take_reg(p, as, 1, "g") : NULL;
-    return g && give(p, as, layout_divide(p->a, h, g, &why), &why, out);
-}
-
-static bool fn_left_divide(parser *p, args *as, value *out) {
-    const char *why = NULL;
-    const layout *h = take_reg(p, as, 0, "h"), *f = h ? take_reg(p, as, 1, "f") : NULL;
-    return f && give(p, as, layout_left_divide(p->a, h, f, &why), &why, out);
-}
-
-static bool fn_concat(parser *p, args *as, value *out) {
-    const char *why = NULL;
-    const layout *f = take_reg(p, as, 0, "f"), *g = f ? take_reg(p, as, 1, "g") : NULL;
-    return g && give(p, as, layout_concat(p->a, f, g, &why), &why, out);
-}
-
-static bool fn_reduce(parser *p, args *as, value *out) {
-    int32_t dims[LAYOUT_MAX_RANK];
-    int n;
-    const char *why = NULL;
-    const layout *f = take_reg(p, as, 0, "f");
-    if (!f || !take_list(p, as, 1, "dims", LAYOUT_MAX_RANK, dims, &n)) return false;
-    const value *keep = take(p, as, 2, "keepdims", false);
-    if (keep && !expect(p, as, keep, V_BOOL, "keepdims")) return false;
-    return give(p, as, layout_reduce(p->a, f, n, dims, keep && keep->i, &why), &why, out);
-}
-
-static bool fn_permute(parser *p, args *as, value *out) {
-    int32_t perm[LAYOUT_MAX_RANK];
-    int n;
-    const char *why = NULL;
-    const value *f = take(p, as, 0, "f", true);
-    if (!f || !take_list(p, as, 1, "dims", LAYOUT_MAX_RANK, perm, &n)) return false;
-    if (f->kind != V_SHARED && !expect(p, as, f, V_REG, "f")) return false;
-    const int rank = f->kind == V_REG ? f->reg->rank : f->sh->rank;
-    if (n != rank) return fail(p, as->at, "permute: %d dimensions given for rank %d", n, rank);
-    if (f->kind == V_REG) return give(p, as, layout_permute(p->a, f->reg, perm, &why), &why, out);
-    if (!layout_positions(p->a, "permute", rank, perm, rank, (int32_t[LAYOUT_MAX_RANK]){0}, &why))
-        return give_shared(p, as, NULL, &why, out);
-    return give_shared(p, as, shared_permute(p->a, f->sh, perm), &why, out);
-}
-
-static bool fn_reshape(parser *p, args *as, value *out) {
-    int32_t shape[LAYOUT_MAX_RANK];
-    int rank;
-    const char *why = NULL;
-    const value *f = take(p, as, 0, "f", true);
-    if (!f || !take_list(p, as, 1, "shape", LAYOUT_MAX_RANK, shape, &rank)) return false;
-    if (f->kind == V_SHARED)
-        return give_shared(p, as, shared_reshape(p->a, f->sh, rank, shape, &why), &why, out);
-    if (!expect(p, as, f, V_REG, "f")) return false;
-    return give(p, as, layout_reshape(p->a, f->reg, rank, shape, &why), &why, out);
-}
-
-static bool fn_flatten(parser *p, args *as, value *out) {
-    const char *why = NULL;
-    const layout *f = take_reg(p, as, 0, "f");
-    return f && give(p, as, layout_flatten(p->a, f, &why), &why, out);
-}
-
-static bool fn_squeeze(parser *p, args *as, value *out) {
-    int32_t dims[LAYOUT_MAX_RANK];
-    int n = 0;
-    const char *why = NULL;
-    const layout *f = take_reg(p, as, 0, "f");
-    if (!f) return false;
-    const value *v = take(p, as, 1, "dims", false);
-    if (v && !list_of(p, as, v, "dims", LAYOUT_MAX_RANK, dims, &n)) return false;
-    for (int d = 0; !v && d < f->rank; d++)
-        if (f->shape[d] == 1) dims[n++] = d;
-    return give(p, as, layout_squeeze(p->a, f, n, dims, &why), &why, out);
-}
-
-static bool fn_unsqueeze(parser *p, args *as, value *out) {
-    int32_t dims[LAYOUT_MAX_RANK];
-    int n;
-    const char *why = NULL;
-    const layout *f = take_reg(p, as, 0, "f");
-    if (!f || !take_list(p, as, 1, "dims", LAYOUT_MAX_RANK, dims, &n)) return false;
-    return give(p, as, layout_unsqueeze(p->a, f, n, dims, &why), &why, out);
-}
-
-static bool fn_row_major(parser *p, args *as, value *out) {
-    int32_t shape[LAYOUT_MAX_RANK];
-    int rank;
-    if (!take_shape(p, as, shape, &rank)) return false;
-    return give_shared(p, as, shared_row_major(p->a, rank, shape), NULL, out);
-}
-
-static bool fn_column_major(parser *p, args *as, value *out) {
-    int32_t shape[LAYOUT_MAX_RANK];
-    int rank;
-    if (!take_shape(p, as, shape, &rank)) return false;
-    return give_shared(p, as, shared_column_major(p->a, rank, shape), NULL, out);
-}
-
-static bool fn_strides(parser *p, args *as, value *out) {
-    int32_t shape[LAYOUT_MAX_RANK];
-    int rank;
-    if (!take_list(p, as, 0, "shape", LAYOUT_MAX_RANK, shape, &rank)) return false;
-    const value *v = take(p, as, 1, "strides", true);
-    if (!v || !expect(p, as, v, V_LIST, "strides")) return false;
-    if (v->n != rank) return fail(p, v->at, "strides: %d strides for %d dimensions", v->n, rank);
-    const char *why = NULL;
-    return give_shared(p, as, shared_make(p->a, rank, shape, rank, shape, v->list, 0, 0, 0, &why),
-                       &why, out);
-}
-
-static bool fn_shared_layout(parser *p, args *as, value *out) {
-    int32_t shape[LAYOUT_MAX_RANK], modes[LAYOUT_MAX_MODES], sw[3] = {0};
-    int rank, n, nsw = 3;
-    const char *why = NULL;
-    if (!take_list(p, as, 0, "shape", LAYOUT_MAX_RANK, shape, &rank) ||
-        !take_list(p, as, 1, "modes", LAYOUT_MAX_MODES, modes, &n))
-        return false;
-    const value *v = take(p, as, 2, "strides", true);
-    if (!v || !expect(p, as, v, V_LIST, "strides")) return false;
-    if (v->n != n) return fail(p, v->at, "shared_layout: %d strides for %d modes", v->n, n);
-    const value *s = take(p, as, 3, "swizzle", false);
-    if (s && !list_of(p, as, s, "swizzle", 3, sw, &nsw)) return false;
-    if (nsw != 3) return fail(p, s->at, "shared_layout: 'swizzle' must be [base, bits, shift]");
-    return give_shared(p, as,
-                       shared_make(p->a, rank, shape, n, modes, v->list, sw[0], sw[1], sw[2], &why),
-                       &why, out);
-}
-
-static bool fn_swizzle(parser *p, args *as, value *out) {
-    int32_t width, bits, shape[LAYOUT_MAX_RANK];
-    int rank;
-    const char *why = NULL;
-    if (!take_int(p, as, 0, "width", &width) ||
-        !take_list(p, as, 1, "shape", LAYOUT_MAX_RANK, shape, &rank) ||
-        !take_int(p, as, 2, "bits", &bits))
-        return false;
-    if (bits < 1) return fail(p, as->at, "swizzle: elements of %d bits", bits);
-    return give_shared(p, as, shared_swizzle(p->a, rank, shape, (unsigned)bits, width, &why), &why,
-                       out);
-}
-
-static bool fn_shared_row_major_swizzle(parser *p, args *as, value *out) {
-    int32_t bytes, shape[LAYOUT_MAX_RANK];
-    int rank;
-    const char *why = NULL;
-    if (!take_list(p, as, 0, "shape", LAYOUT_MAX_RANK, shape, &rank) ||
-        !take_int(p, as, 1, "nbytes", &bytes))
-        return false;
-    if (bytes < 1 || bytes > 16)
-        return fail(p, as->at, "%s: elements of %d bytes", as->name, bytes);
-    return give_shared(p, as, shared_swizzle(p->a, rank, shape, (unsigned)bytes * 8, 128, &why),
-                       &why, out);
-}
-
-static bool fn_shared_prepend(parser *p, args *as, value *out) {
-    int32_t extent;
-    const shared_layout *f = take_shared(p, as, 0, "f");
-    if (!f || !take_int(p, as, 1, "extent", &extent)) return false;
-    return give_shared(p, as, shared_prepend(p->a, f, extent), NULL, out);
-}
-
-// As a method, a constructor composes with its receiver; anything else takes it as first argument.
-static const struct {
-    const char *name;
-    function *run;
-    bool constructor;
-} functions[] = {
-    {"local", fn_local, true},
-    {"spatial", fn_spatial, true},
-    {"column_local", fn_column_local, true},
-    {"column_spatial", fn_column_spatial, true},
-    {"replicated", fn_replicated, true},
-    {"auto_local_spatial", fn_auto_local_spatial, true},
-    {"layout", fn_layout, true},
-    {"compose", fn_compose, false},
-    {"divide", fn_divide, false},
-    {"left_divide", fn_left_divide, false},
-    {"concat", fn_concat, false},
-    {"reduce", fn_reduce, false},
-    {"permute", fn_permute, false},
-    {"reshape", fn_reshape, false},
-    {"flatten", fn_flatten, false},
-    {"squeeze", fn_squeeze, false},
-    {"unsqueeze", fn_unsqueeze, false},
-    {"row_major", fn_row_major, true},
-    {"column_major", fn_column_major, true},
-    {"strides", fn_strides, true},
-    {"swizzle", fn_swizzle, true},
-    {"shared_row_major", fn_row_major, true},
-    {"shared_column_major", fn_column_major, true},
-    {"shared_row_major_swizzle", fn_shared_row_major_swizzle, true},
-    {"shared_layout", fn_shared_layout, true},
-    {"shared_compose", fn_compose, false},
-    {"shared_permute", fn_permute, false},
-    {"shared_reshape", fn_reshape, false},
-    {"shared_prepend", fn_shared_prepend, false},
-    {"prepend", fn_shared_prepend, false},
-};
-enum { NFUNCTIONS = sizeof functions / sizeof *functions };
 
 // ---- the parser ---------------------------------------------------------------------------------
 
@@ -502,7 +31,7 @@ static const char *found(parser *p) {
 static bool require(parser *p, char c) {
     if (accept(p, c)) return true;
     const char *got = found(p);
-    return fail(p, p->at, "expected '%c', found %s", c, got);
+    return layout_parse_fail(p, p->at, "expected '%c', found %s", c, got);
 }
 
 static const char *name(parser *p) { // NULL: none here
@@ -519,7 +48,7 @@ static bool arguments(parser *p, args *as) { // after '('
         if (as->n && !require(p, ',')) return false;
         if (as->n && accept(p, ')')) return true;
         if (as->n == MAX_ARGS)
-            return fail(p, p->at, "%s: more than %d arguments", as->name, MAX_ARGS);
+            return layout_parse_fail(p, p->at, "%s: more than %d arguments", as->name, MAX_ARGS);
         arg *x = &as->arg[as->n++];
         const size_t back = p->at;
         x->key = name(p);
@@ -532,68 +61,45 @@ static bool arguments(parser *p, args *as) { // after '('
     return true;
 }
 
-static bool finish(parser *p, const args *as) {
-    for (int i = 0; i < as->n; i++) {
-        const arg *x = &as->arg[i];
-        if (x->used) continue;
-        if (x->key) return fail(p, x->v.at, "%s has no argument '%s'", as->name, x->key);
-        return fail(p, x->v.at, "%s: too many arguments", as->name);
-    }
-    return true;
-}
-
 static bool unknown(parser *p, size_t at, const char *what, const char *word,
                     const char *const *cands, size_t n) {
     const char *near = vm_nearest(word, cands, n);
-    if (near) return fail(p, at, "there is no %s '%s'; did you mean '%s'?", what, word, near);
-    return fail(p, at, "there is no %s '%s'", what, word);
+    if (near)
+        return layout_parse_fail(p, at, "there is no %s '%s'; did you mean '%s'?", what, word,
+                                 near);
+    return layout_parse_fail(p, at, "there is no %s '%s'", what, word);
+}
+
+static bool dot_call(parser *p, size_t at, value *out) {
+    args as = {.name = "mma.dot", .at = at};
+    return arguments(p, &as) && layout_call(p, layout_call_dot, &as, out);
 }
 
 // `word(` has been read; recv is the value before the dot, or NULL.
 static bool call(parser *p, const char *word, size_t at, const value *recv, value *out) {
-    const char *names[NFUNCTIONS];
-    for (size_t i = 0; i < NFUNCTIONS; i++) {
-        names[i] = functions[i].name;
-        if (strcmp(word, functions[i].name) != 0) continue;
-        args as = {.name = functions[i].name, .at = at};
+    const char *names[LAYOUT_FUNCTIONS];
+    for (size_t i = 0; i < LAYOUT_FUNCTIONS; i++) {
+        names[i] = layout_functions[i].name;
+        if (strcmp(word, layout_functions[i].name) != 0) continue;
+        args as = {.name = layout_functions[i].name, .at = at};
         if (!arguments(p, &as)) return false;
-        const bool chained = recv && functions[i].constructor;
+        const bool chained = recv && layout_functions[i].constructor;
         if (recv && !chained) {
-            if (as.n == MAX_ARGS) return fail(p, at, "%s: too many arguments", word);
+            if (as.n == MAX_ARGS) return layout_parse_fail(p, at, "%s: too many arguments", word);
             memmove(as.arg + 1, as.arg, sizeof(arg) * (size_t)as.n++);
             as.arg[0] = (arg){.v = *recv};
         }
         value v = {.at = at};
-        if (!functions[i].run(p, &as, &v) || !finish(p, &as)) return false;
+        if (!layout_call(p, layout_functions[i].run, &as, &v)) return false;
         if (chained) {
             value both = {.at = at};
-            if (!compose(p, &as, recv, &v, &both)) return false;
+            if (!layout_values_compose(p, &as, recv, &v, &both)) return false;
             v = both;
         }
         *out = v;
         return true;
     }
-    return unknown(p, at, "layout function", word, names, NFUNCTIONS);
-}
-
-static bool mma_dot_call(parser *p, size_t at, value *out) {
-    args as = {.name = "mma.dot", .at = at};
-    if (!arguments(p, &as)) return false;
-    const value *atom = take(p, &as, 0, "atom", true);
-    if (!atom || !expect(p, &as, atom, V_ATOM, "atom")) return false;
-    int32_t w[2] = {1, 1}, r[3] = {1, 1, 1};
-    int nw = 2, nr = 3;
-    const value *warps = take(p, &as, 1, "warps", false),
-                *repeat = take(p, &as, 2, "repeat", false);
-    if (warps && !list_of(p, &as, warps, "warps", 2, w, &nw)) return false;
-    if (repeat && !list_of(p, &as, repeat, "repeat", 3, r, &nr)) return false;
-    if (nw != 2) return fail(p, warps->at, "mma.dot: 'warps' must be (WM, WN)");
-    if (nr != 3) return fail(p, repeat->at, "mma.dot: 'repeat' must be (RM, RN, RK)");
-    if (!finish(p, &as)) return false;
-    const char *why = NULL;
-    out->kind = V_DOT;
-    out->dot = mma_dot_make(p->a, atom->atom, w[0], w[1], r[0], r[1], r[2], &why);
-    return out->dot || fail(p, at, "%s", why);
+    return unknown(p, at, "layout function", word, names, LAYOUT_FUNCTIONS);
 }
 
 static bool member(parser *p, const value *v, const char *word, size_t at, value *out) {
@@ -607,7 +113,7 @@ static bool member(parser *p, const value *v, const char *word, size_t at, value
         return out->atom || unknown(p, at, "mma atom", word, atoms, n);
     }
     if (v->kind != V_ATOM && v->kind != V_DOT)
-        return fail(p, at, "%s has no member '%s'", kind_names[v->kind], word);
+        return layout_parse_fail(p, at, "%s has no member '%s'", layout_kind_names[v->kind], word);
     const layout *all[6] = {0};
     size_t n = 3;
     if (v->kind == V_ATOM) {
@@ -639,9 +145,11 @@ static bool sequence(parser *p, char close, value *out) {
             comma = true;
             if (accept(p, close)) break;
             if (v.kind != V_INT)
-                return fail(p, v.at, "lists hold numbers, not %s", kind_names[v.kind]);
+                return layout_parse_fail(p, v.at, "lists hold numbers, not %s",
+                                         layout_kind_names[v.kind]);
         }
-        if (n == MAX_LIST) return fail(p, p->at, "the list has more than %d entries", MAX_LIST);
+        if (n == MAX_LIST)
+            return layout_parse_fail(p, p->at, "the list has more than %d entries", MAX_LIST);
         v = (value){0};
         if (!expression(p, &v)) return false;
         if (v.kind == V_INT) items[n] = v.i;
@@ -652,7 +160,7 @@ static bool sequence(parser *p, char close, value *out) {
         return true;
     }
     if (n && v.kind != V_INT)
-        return fail(p, v.at, "lists hold numbers, not %s", kind_names[v.kind]);
+        return layout_parse_fail(p, v.at, "lists hold numbers, not %s", layout_kind_names[v.kind]);
     *out = (value){.kind = V_LIST, .at = at, .n = n, .list = items};
     return true;
 }
@@ -662,7 +170,7 @@ static bool number(parser *p, value *out) {
     int64_t x = 0;
     while (isdigit((unsigned char)p->text[p->at])) {
         x = x * 10 + (p->text[p->at++] - '0');
-        if (x > (int64_t)1 << 48) return fail(p, at, "the number is too large");
+        if (x > (int64_t)1 << 48) return layout_parse_fail(p, at, "the number is too large");
     }
     *out = (value){.kind = V_INT, .at = at, .i = x};
     return true;
@@ -678,7 +186,7 @@ static bool primary(parser *p, value *out) {
     if (accept(p, '-')) {
         blanks(p);
         if (!isdigit((unsigned char)p->text[p->at]))
-            return fail(p, p->at, "expected a number after '-'");
+            return layout_parse_fail(p, p->at, "expected a number after '-'");
         if (!number(p, out)) return false;
         out->i = -out->i;
         out->at = at;
@@ -687,7 +195,7 @@ static bool primary(parser *p, value *out) {
     const char *word = name(p);
     if (!word) {
         const char *got = found(p);
-        return fail(p, at, "expected a layout, found %s", got);
+        return layout_parse_fail(p, at, "expected a layout, found %s", got);
     }
     const bool yes = strcmp(word, "true") == 0 || strcmp(word, "True") == 0;
     if (yes || strcmp(word, "false") == 0 || strcmp(word, "False") == 0) {
@@ -699,9 +207,9 @@ static bool primary(parser *p, value *out) {
         return true;
     }
     if (accept(p, '(')) return call(p, word, at, NULL, out);
-    const char *names[NFUNCTIONS];
-    for (size_t i = 0; i < NFUNCTIONS; i++) names[i] = functions[i].name;
-    return unknown(p, at, "layout", word, names, NFUNCTIONS);
+    const char *names[LAYOUT_FUNCTIONS];
+    for (size_t i = 0; i < LAYOUT_FUNCTIONS; i++) names[i] = layout_functions[i].name;
+    return unknown(p, at, "layout", word, names, LAYOUT_FUNCTIONS);
 }
 
 static bool postfix(parser *p, value *out) {
@@ -712,13 +220,13 @@ static bool postfix(parser *p, value *out) {
         const char *word = name(p);
         if (!word) {
             const char *got = found(p);
-            return fail(p, at, "expected a name after '.', found %s", got);
+            return layout_parse_fail(p, at, "expected a name after '.', found %s", got);
         }
         const value recv = *out;
         value v = {.at = at};
         const bool dot = recv.kind == V_MMA && strcmp(word, "dot") == 0;
         if (dot && !require(p, '(')) return false;
-        const bool ok = dot              ? mma_dot_call(p, at, &v)
+        const bool ok = dot              ? dot_call(p, at, &v)
                         : accept(p, '(') ? call(p, word, at, &recv, &v)
                                          : member(p, &recv, word, at, &v);
         if (!ok) return false;
@@ -729,20 +237,20 @@ static bool postfix(parser *p, value *out) {
 
 static bool arithmetic(parser *p, char op, size_t at, value *x, const value *y) {
     if (op == '/') {
-        if (y->i == 0) return fail(p, at, "division by zero");
+        if (y->i == 0) return layout_parse_fail(p, at, "division by zero");
         x->i /= y->i;
         return true;
     }
     const int64_t cap = (int64_t)1 << 48;
     const int64_t ax = x->i < 0 ? -x->i : x->i, ay = y->i < 0 ? -y->i : y->i;
-    if (ax && ay > cap / ax) return fail(p, at, "the number is too large");
+    if (ax && ay > cap / ax) return layout_parse_fail(p, at, "the number is too large");
     x->i *= y->i;
     return true;
 }
 
 static bool expression(parser *p, value *out) {
     if (p->depth == MAX_DEPTH)
-        return fail(p, p->at, "the expression is nested more than %d deep", MAX_DEPTH);
+        return layout_parse_fail(p, p->at, "the expression is nested more than %d deep", MAX_DEPTH);
     p->depth++;
     *out = (value){0};
     if (!postfix(p, out)) return false;
@@ -761,13 +269,9 @@ static bool expression(parser *p, value *out) {
         const args as = {.name = op == '*' ? "*" : "/", .at = at};
         value z = {.at = out->at};
         if (op == '*') {
-            if (!compose(p, &as, out, &y, &z)) return false;
+            if (!layout_values_compose(p, &as, out, &y, &z)) return false;
         } else {
-            const char *why = NULL;
-            if (!expect(p, &as, out, V_REG, "left side") ||
-                !expect(p, &as, &y, V_REG, "right side"))
-                return false;
-            if (!give(p, &as, layout_divide(p->a, out->reg, y.reg, &why), &why, &z)) return false;
+            if (!layout_values_divide(p, &as, out, &y, &z)) return false;
         }
         *out = z;
     }
@@ -784,14 +288,14 @@ bool layout_parse(vm_arena *a, const char *expr, const layout **reg, const share
     bool ok = expression(&p, &v);
     if (ok && (blanks(&p), p.text[p.at])) {
         const char *got = found(&p);
-        ok = fail(&p, p.at, "expected the end of the layout, found %s", got);
+        ok = layout_parse_fail(&p, p.at, "expected the end of the layout, found %s", got);
     }
     if (ok && v.kind != V_REG && v.kind != V_SHARED)
-        ok = fail(&p, v.at,
-                  v.kind == V_ATOM || v.kind == V_DOT
-                      ? "%s is not a layout: name an operand, .a, .b or .c"
-                      : "%s is not a layout",
-                  kind_names[v.kind]);
+        ok = layout_parse_fail(&p, v.at,
+                               v.kind == V_ATOM || v.kind == V_DOT
+                                   ? "%s is not a layout: name an operand, .a, .b or .c"
+                                   : "%s is not a layout",
+                               layout_kind_names[v.kind]);
     if (ok) {
         if (v.kind == V_REG)
             *reg = v.reg;

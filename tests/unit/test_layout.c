@@ -765,7 +765,7 @@ static void test_errors(void **state) {
         {"layout(shape=[4],modes=[4],spatial=[-2000],local=[0])", 0, "replicas"},
         {"layout(shape=[4],modes=[-4],spatial=[],local=[0])", 0, "not positive"},
         {"local(2)*3", 8, "do not compose"},
-        {"local(2)/3", 9, "must be a register layout"},
+        {"local(2)/3", 9, "'g' must be a register layout"},
         {"local(4/0)", 7, "division by zero"},
         {"local(-x)", 7, "expected a number after '-'"},
         {"local((local(2),3))", 7, "lists hold numbers"},
