@@ -43,7 +43,7 @@ struct fe_value {
         const layout *lay;
         struct {                // SHARED_LAYOUT: a layout, or a recipe applied to the tensor's shape
             const shared_layout *sh;
-            int swizzle;        // bytes of swizzle(W) when sh is NULL
+            int swizzle;        // bytes of swizzle(W) when sh is NULL; -1: column_major(), 0: row_major()
             fe_value *strides;  // TUPLE of strides(…) (may hold FV_RT) when sh is NULL
         };
         const mma_atom *atom;
@@ -98,6 +98,14 @@ bool fe_is_known(const fe_value *v);                       // no RT anywhere ins
 bool fe_equal(const fe_value *a, const fe_value *b);
 const char *fe_describe(fe_eval *e, const fe_value *v);    // "u4[16, 8]", "128", "function f"
 const char *fe_type_text(fe_eval *e, const fe_type *t);
+fe_value *fe_none(fe_eval *e);
+fe_value *fe_type_value(fe_eval *e, const fe_type *t);
+bool fe_type_equal(const fe_type *a, const fe_type *b);
+uint64_t fe_to_code(const fe_value *v, vm_dtype t);        // INT, FLOAT, BOOL as a code of type t (no check)
+fe_value *fe_from_code(fe_eval *e, vm_dtype t, uint64_t code); // typed; T_bool: BOOL
+/// v as type t without conversion: literals become typed, tuples item by item, run-time values through
+/// hooks->coerce. Reports mismatches. t NULL: v.
+fe_value *fe_coerce(fe_eval *e, fe_value *v, const fe_type *t, vm_span at);
 
 // ---- module.c: files and imports ----------------------------------------------------------------
 
@@ -143,6 +151,9 @@ typedef struct fe_binding {
     int depth;              // nesting depth of the scope that declared it
     vm_span span;
     struct fe_binding *next;
+    struct fe_binding *alias; // receiver of a method: the caller's variable; fe_find sees through it
+    const ast *lazy;          // global constant not evaluated yet: its BIND
+    bool busy;                // … being evaluated
 } fe_binding;
 struct fe_scope {
     fe_scope *up;
@@ -152,7 +163,8 @@ struct fe_scope {
     bool fn_border;         // names outside are reached only if they are the module's
 };
 
-/// What the evaluator does not know how to do itself. Called when an operand is FV_RT, or for things
+/// What the evaluator does not know how to do itself. A hook may be NULL: then its construct behaves
+/// as in known code (or is an error). `threads` and `warps` are asked for as member(SPECIAL, ""). Called when an operand is FV_RT, or for things
 /// that only make sense at run time. Each reports its own errors and then returns FV_POISON.
 typedef struct fe_hooks {
     fe_value *(*unary)(fe_eval *e, enum ast_op op, fe_value *x, vm_span at);
@@ -198,7 +210,14 @@ struct fe_eval {
     int inline_depth;              // limit: recursion is an error
     VM_VEC(const ast *) calls;     // functions being inlined, outermost first
     VM_VEC(vm_span) call_spans;
-    struct { bool active, jumping; int kind; fe_value *value; } flow; // return/break/continue of known code
+    /// return/break/continue: `jumping` until the construct of `kind` (AST_RETURN, …) is left; `active`:
+    /// a return leaves through here, not through hooks->return_. fe_exec_block clears what hooks did.
+    struct { bool active, jumping; int kind; fe_value *value; } flow;
+    const char *group;             // copied into new bindings; kept by the hooks
+    fe_value *ret_type;            // TYPE that `return` coerces to, or NULL
+    int loop;                      // innermost loop: 0 none, 1 known, 2 run-time, 3 known but under a run-time condition
+    uint32_t expansions;           // of const for, limit 10^5
+    bool exhausted;                // a limit was reported: everything is poison
 };
 
 fe_eval *fe_eval_new(vm_comp *c, const fe_options *opt);
