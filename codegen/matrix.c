@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// ldmatrix and stmatrix: recognised from the tables of layouts. A register of a tile of 16-bit
+// elements is a fragment when lane l holds elements (l/4, 2(l%4)+{0,1}) of an 8x8 matrix (or their
+// transpose), in every warp, wherever the matrix lies.
+#include <string.h>
+
+#include "codegen/place.h"
+
+bool cg_matrix_load(cg *g, ir_op *op, const cg_place *p, const ir_type *t, LLVMValueRef *words);
+bool cg_matrix_store(cg *g, ir_op *op, const cg_place *p, const ir_type *t, LLVMValueRef const *words);
+
+typedef struct {
+    int row, col;     // view dimensions: col lies along contiguous memory
+    bool trans;       // a lane's pair goes along row
+    uint32_t words;
+} pattern;
+
+static bool match(cg *g, const cg_place *p, const ir_type *t, pattern *m) {
+    const layout *l = t->reg;
+    if (p->global || p->bits != 16 || vm_bits(t->elem) != 16 || p->along < 0 || l->slots % 2 || l->threads % 32) return false;
+    if (cg_place_guards(p) || cg_place_vector(p, 8) != 8) return false;
+    for (int d = 0; d < t->rank; d++)
+        if (l->shape[d] != t->dim[d]) return false;
+    // the two dimensions that a warp spans; others are fixed within a matrix
+    m->col = p->along;
+    m->row = -1;
+    const int r = l->rank, n = l->slots;
+    const int32_t *tab = layout_table(g->arena, l);
+#define AT(thread, slot) (tab + ((size_t)(thread) * (size_t)n + (size_t)(slot)) * (size_t)r)
+    for (int d = 0; d < r; d++)
+        if (d != m->col && (AT(4, 0)[d] != AT(0, 0)[d] || AT(1, 0)[d] != AT(0, 0)[d])) m->row = d;
+    if (m->row < 0) return false;
+    m->trans = AT(0, 1)[m->row] == AT(0, 0)[m->row] + 1;
+    for (int w = 0; w < n; w += 2)
+        for (int th = 0; th < l->threads; th++) {
+            const int lane = th % 32, a = lane / 4, b = 2 * (lane % 4);
+            const int32_t *o = AT(th - lane, w);
+            for (int j = 0; j < 2; j++) {
+                const int32_t *is = AT(th, w + j);
+                for (int d = 0; d < r; d++) {
+                    int want = o[d];
+                    if (d == m->row) want += m->trans ? b + j : a;
+                    if (d == m->col) want += m->trans ? a : b + j;
+                    if (is[d] != want) return false;
+                }
+            }
+            if (o[m->col] % 8) return false;
+        }
+#undef AT
+    m->words = (uint32_t)n / 2;
+    return true;
+}
+
+/// Index of (first thread of this thread's warp, slot 0) along dim: the part that moves with the warp.
+static LLVMValueRef warp_part(cg *g, const layout *l, int dim) {
+    layout_digit d[LAYOUT_MAX_MODES * 2];
+    const int n = layout_digits(l, d);
+    LLVMValueRef t = LLVMBuildAnd(g->b, cg_tid(g), cg_i32(g, ~31), ""), sum = NULL;
+    for (int i = 0; i < n; i++) {
+        if (!d[i].spatial || d[i].dim != dim || d[i].div * d[i].extent <= 32) continue;
+        LLVMValueRef x = LLVMBuildURem(g->b, LLVMBuildUDiv(g->b, t, cg_i32(g, d[i].div), ""), cg_i32(g, d[i].extent), "");
+        x = LLVMBuildMul(g->b, x, cg_i32(g, d[i].stride), "");
+        sum = sum ? LLVMBuildAdd(g->b, sum, x, "") : x;
+    }
+    return sum;
+}
+
+/// Constant c[lane / 8]: sums of bits where they are affine, selects otherwise.
+static LLVMValueRef by_matrix(cg *g, const int32_t *c, unsigned n) {
+    bool same = true;
+    for (unsigned i = 1; i < n; i++) same &= c[i] == c[0];
+    if (same) return c[0] ? cg_i32(g, c[0]) : NULL;
+    LLVMValueRef j = LLVMBuildLShr(g->b, cg_lane(g), cg_i32(g, 3), "");
+    LLVMValueRef b0 = LLVMBuildAnd(g->b, j, cg_i32(g, 1), ""), b1 = LLVMBuildLShr(g->b, j, cg_i32(g, 1), "");
+    if (n == 2) b1 = NULL;
+    if (n == 2 || c[3] - c[2] == c[1] - c[0]) {
+        LLVMValueRef s = cg_i32(g, c[0]);
+        if (c[1] != c[0]) s = LLVMBuildAdd(g->b, s, LLVMBuildMul(g->b, b0, cg_i32(g, c[1] - c[0]), ""), "");
+        if (b1 && c[2] != c[0]) s = LLVMBuildAdd(g->b, s, LLVMBuildMul(g->b, b1, cg_i32(g, c[2] - c[0]), ""), "");
+        return s;
+    }
+    LLVMValueRef s = cg_i32(g, c[0]);
+    for (unsigned i = 1; i < n; i++)
+        s = LLVMBuildSelect(g->b, LLVMBuildICmp(g->b, LLVMIntEQ, j, cg_i32(g, i), ""), cg_i32(g, c[i]), s, "");
+    return s;
+}
+
+/// Address of the row that this lane names for the matrices of words [w, w + n).
+static LLVMValueRef row_address(cg *g, const cg_place *p, const ir_type *t, const pattern *m, uint32_t w, unsigned n) {
+    LLVMValueRef run[LAYOUT_MAX_RANK] = {NULL};
+    int64_t more[LAYOUT_MAX_RANK] = {0};
+    for (int d = 0; d < t->rank; d++) {
+        int32_t c[4];
+        for (unsigned i = 0; i < n; i++) c[i] = cg_index_slot(t->reg, 2 * (w + i), d);
+        const int32_t base = c[0];
+        for (unsigned i = 0; i < n; i++) c[i] -= base; // the common part stays constant
+        more[d] = base;
+        LLVMValueRef parts[3] = {warp_part(g, t->reg, d), by_matrix(g, c, n), NULL};
+        if (d == m->row) parts[2] = LLVMBuildAnd(g->b, cg_lane(g), cg_i32(g, 7), "");
+        for (int i = 0; i < 3; i++)
+            if (parts[i]) run[d] = run[d] ? LLVMBuildAdd(g->b, run[d], parts[i], "") : parts[i];
+    }
+    const cg_root_index at = cg_place_index(g, p, run, more);
+    return cg_place_address(g, p, &at, NULL);
+}
+
+static unsigned matrices(uint32_t left) { return left >= 4 ? 4 : left >= 2 ? 2 : 1; }
+
+bool cg_matrix_load(cg *g, ir_op *op, const cg_place *p, const ir_type *t, LLVMValueRef *words) {
+    pattern m;
+    if (!(g->arch->features & A_LDMATRIX) || !match(g, p, t, &m)) return false;
+    unsigned n;
+    for (uint32_t w = 0; w < m.words; w += n) {
+        n = matrices(m.words - w);
+        LLVMValueRef a = row_address(g, p, t, &m, w, n);
+        LLVMTypeRef each[4] = {g->t_i32, g->t_i32, g->t_i32, g->t_i32};
+        LLVMTypeRef ret = n == 1 ? g->t_i32 : LLVMStructTypeInContext(g->ctx, each, n, false);
+        LLVMValueRef r = cg_call(g, vm_format(g->arena, "llvm.nvvm.ldmatrix.sync.aligned.m8n8.x%u%s.b16.p3", n, m.trans ? ".trans" : ""), ret, 1, &a);
+        for (unsigned i = 0; i < n; i++) words[w + i] = n == 1 ? r : LLVMBuildExtractValue(g->b, r, i, "");
+        cg_counted(g, CG_ldmatrix);
+    }
+    cg_remark(g, op, "load by ldmatrix%s", m.trans ? ".trans" : "");
+    return true;
+}
+
+bool cg_matrix_store(cg *g, ir_op *op, const cg_place *p, const ir_type *t, LLVMValueRef const *words) {
+    pattern m;
+    if (!(g->arch->features & A_STMATRIX) || cg_first_replica(g, t->reg) || !match(g, p, t, &m)) return false;
+    unsigned n;
+    for (uint32_t w = 0; w < m.words; w += n) {
+        n = matrices(m.words - w);
+        LLVMValueRef args[5] = {row_address(g, p, t, &m, w, n)};
+        for (unsigned i = 0; i < n; i++) args[1 + i] = words[w + i];
+        cg_call(g, vm_format(g->arena, "llvm.nvvm.stmatrix.sync.aligned.m8n8.x%u%s.b16.p3", n, m.trans ? ".trans" : ""), g->t_void, 1 + n, args);
+        cg_counted(g, CG_stmatrix);
+    }
+    cg_remark(g, op, "store by stmatrix%s", m.trans ? ".trans" : "");
+    return true;
+}

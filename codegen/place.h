@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Private to codegen: where the elements of a view lie, and which of them exist.
+#pragma once
+#include "codegen/tile.h"
+
+/// A view resolved to its root. Indices of the root are i64 for global memory, i32 for shared.
+typedef struct {
+    const ir_op *root;
+    bool global;
+    vm_dtype elem;
+    unsigned bits;                            // an element in memory
+    int rank;                                 // of the root
+    int view_dim[LAYOUT_MAX_RANK];            // or -1
+    LLVMValueRef origin[LAYOUT_MAX_RANK];     // run-time part, NULL: 0
+    int64_t origin_const[LAYOUT_MAX_RANK];
+    uint64_t origin_divisor[LAYOUT_MAX_RANK]; // of the whole origin; 0: it is 0
+    bool guarded[LAYOUT_MAX_RANK];            // bounds must be checked
+    LLVMValueRef extent[LAYOUT_MAX_RANK];
+    uint64_t extent_divisor[LAYOUT_MAX_RANK];
+    LLVMValueRef stride[LAYOUT_MAX_RANK];     // global, elements, i64; NULL: 1
+    uint64_t stride_divisor[LAYOUT_MAX_RANK];
+    LLVMValueRef base;                        // global: pointer
+    int64_t shared_at;                        // shared: byte offset
+    const shared_layout *layout;              // shared; NULL: dense with run-time extents (strides in `stride`, i32)
+    int contiguous;                           // root dimension of stride 1, or -1
+    int along;                                // the view dimension of it, or -1
+    unsigned align;                           // global: bytes that every row start is aligned to
+} cg_place;
+
+/// False after a report if the view cannot be resolved. `op` carries the attributes guard and align.
+bool cg_place_of(cg *g, const ir_op *op, const ir_value *view, cg_place *p);
+/// Greatest power of two of consecutive elements along the contiguous dimension, at most `most`, that
+/// an access starting at an index divisible by it may cover at once (16 bytes).
+unsigned cg_place_vector(const cg_place *p, unsigned most);
+/// Root indices of an element: at[d] = origin + index along the view dimension. `index[k]`: run-time
+/// part for view dimension k (NULL: 0), `plus[k]`: its constant part.
+typedef struct {
+    LLVMValueRef run[LAYOUT_MAX_RANK];
+    int64_t plus[LAYOUT_MAX_RANK];
+} cg_root_index;
+cg_root_index cg_place_index(cg *g, const cg_place *p, LLVMValueRef const *index, const int64_t *plus);
+/// Address of the element (bytes; sub-byte elements: of the byte holding its first bit, with *bit).
+LLVMValueRef cg_place_address(cg *g, const cg_place *p, const cg_root_index *at, LLVMValueRef *bit);
+/// Whether `n` elements along the contiguous dimension from `at` all exist; NULL: surely.
+LLVMValueRef cg_place_inside(cg *g, const cg_place *p, const cg_root_index *at, unsigned n);
+/// The same with all dimensions but the contiguous one; and how many of n elements along it exist (i32).
+LLVMValueRef cg_place_inside_but(cg *g, const cg_place *p, const cg_root_index *at);
+LLVMValueRef cg_place_remaining(cg *g, const cg_place *p, const cg_root_index *at, unsigned n);
+bool cg_place_guards(const cg_place *p);
+/// One element's code (i32, or i64 for 64-bit types) and back; the address must exist.
+LLVMValueRef cg_element_load(cg *g, const cg_place *p, const cg_root_index *at);
+void cg_element_store(cg *g, const cg_place *p, const cg_root_index *at, LLVMValueRef code);
+/// `n` consecutive elements as i32 words ((bits * n + 31) / 32; upper bits of the last are zero). n is
+/// a power of two and n * bits whole bytes; wide ones are split where the address is less aligned.
+void cg_vector_load(cg *g, const cg_place *p, const cg_root_index *at, unsigned n, LLVMValueRef *words);
+void cg_vector_store(cg *g, const cg_place *p, const cg_root_index *at, unsigned n, LLVMValueRef const *words);
