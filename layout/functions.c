@@ -168,7 +168,7 @@ static bool fn_spatial(parser *p, args *as, value *out) {
 }
 
 static bool fn_replicated(parser *p, args *as, value *out) {
-    int32_t shape[LAYOUT_MAX_RANK], workers;
+    int32_t shape[LAYOUT_MAX_RANK], workers = 0;
     int rank;
     const char *why = NULL;
     if (!take_int(p, as, -1, "num_workers", &workers) || !take_shape(p, as, shape, &rank))
@@ -177,7 +177,7 @@ static bool fn_replicated(parser *p, args *as, value *out) {
 }
 
 static bool fn_auto_local_spatial(parser *p, args *as, value *out) {
-    int32_t shape[LAYOUT_MAX_RANK], threads;
+    int32_t shape[LAYOUT_MAX_RANK], threads = 0;
     int rank;
     const char *why = NULL;
     if (!take_int(p, as, 0, "num_threads", &threads) ||
@@ -382,7 +382,7 @@ static bool fn_shared_layout(parser *p, args *as, value *out) {
 }
 
 static bool fn_swizzle(parser *p, args *as, value *out) {
-    int32_t width, bits, shape[LAYOUT_MAX_RANK];
+    int32_t width = 0, bits = 0, shape[LAYOUT_MAX_RANK];
     int rank;
     const char *why = NULL;
     if (!take_int(p, as, 0, "width", &width) ||
@@ -395,7 +395,7 @@ static bool fn_swizzle(parser *p, args *as, value *out) {
 }
 
 static bool fn_shared_row_major_swizzle(parser *p, args *as, value *out) {
-    int32_t bytes, shape[LAYOUT_MAX_RANK];
+    int32_t bytes = 0, shape[LAYOUT_MAX_RANK];
     int rank;
     const char *why = NULL;
     if (!take_list(p, as, 0, "shape", LAYOUT_MAX_RANK, shape, &rank) ||
@@ -408,7 +408,7 @@ static bool fn_shared_row_major_swizzle(parser *p, args *as, value *out) {
 }
 
 static bool fn_shared_prepend(parser *p, args *as, value *out) {
-    int32_t extent;
+    int32_t extent = 0;
     const shared_layout *f = take_shared(p, as, 0, "f");
     if (!f || !take_int(p, as, 1, "extent", &extent)) return false;
     return give_shared(p, as, shared_prepend(p->a, f, extent), NULL, out);
