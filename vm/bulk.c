@@ -177,8 +177,10 @@ INLINE float to_odd(double d) {
     const float f = (float)d;
     const uint32_t u = as_bits(f);
     const double lost = d - (double)f;
-    const bool fix = (lost > 0 || lost < 0) && !(u & 1);
-    return as_float(fix ? u + ((lost > 0) == !(u >> 31) ? 1u : UINT32_MAX) : u);
+    // Without branches, for the sake of vectors: a step away from zero, or toward it.
+    const uint32_t fix = (uint32_t)((lost > 0) | (lost < 0)) & ~u & 1;
+    const uint32_t in = (uint32_t)(lost > 0) ^ (u >> 31) ^ 1; // toward zero
+    return as_float(u + fix - 2 * (fix & in));
 }
 
 /// x * y + z for doubles that hold floats: last bit odd if anything was lost, as in eval.c.
@@ -187,8 +189,9 @@ INLINE double fma_odd(double x, double y, double z) {
     const double lost = (p - (s - zz)) + (z - zz);
     uint64_t u;
     memcpy(&u, &s, sizeof u);
-    const bool fix = (lost > 0 || lost < 0) && !(u & 1);
-    u = fix ? u + ((lost > 0) == !(u >> 63) ? 1u : UINT64_MAX) : u;
+    const uint64_t fix = (uint64_t)((lost > 0) | (lost < 0)) & ~u & 1;
+    const uint64_t in = (uint64_t)(lost > 0) ^ (u >> 63) ^ 1;
+    u += fix - 2 * (fix & in);
     double r;
     memcpy(&r, &u, sizeof r);
     return r;
@@ -247,8 +250,14 @@ LOOPS_INT(i64, int64_t, uint64_t, 1)
 #define IN_f16(u) of_f16(u)
 #define IN_bf16(u) of_bf16(u)
 INLINE uint32_t out_f32(float x) { return nan32(as_bits(x)) ? 0x7fc00000 : flush(as_bits(x)); }
-INLINE uint16_t out_f16(float x) { return nan32(as_bits(x)) ? 0x7e00 : to_f16(x); }
-INLINE uint16_t out_bf16(float x) { return nan32(as_bits(x)) ? 0x7fc0 : to_bf16(x); }
+INLINE uint16_t out_f16(float x) { // the NaN that a host makes has either sign
+    const uint16_t code = to_f16(x);
+    return (uint16_t)(nan32(as_bits(x)) ? 0x7e00 : code);
+}
+INLINE uint16_t out_bf16(float x) {
+    const uint16_t code = to_bf16(x);
+    return (uint16_t)(nan32(as_bits(x)) ? 0x7fc0 : code);
+}
 #define ROUND_f32(d) (float)(d)
 #define ROUND_f16(d) to_odd(d)
 #define ROUND_bf16(d) to_odd(d)

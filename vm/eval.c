@@ -34,9 +34,11 @@ static double get(vm_dtype t, uint64_t code) { return flush(t, vm_decode(t, code
 
 static uint64_t put(vm_dtype t, double x) {
     if (isnan(x)) x = fabs((double)NAN); // hosts differ in the sign of the NaN they make
-    const uint64_t code = vm_encode(t, x, vm_default_rounding(t));
-    if (t == T_f32 && (code & 0x7f800000) == 0) return code & 0x80000000;
-    return code;
+    if (t != T_f32) return vm_encode(t, x, vm_default_rounding(t));
+    const float f = (float)x; // the host rounds to nearest-even too
+    uint32_t u;
+    memcpy(&u, &f, sizeof u);
+    return u & 0x7f800000 ? u : u & 0x80000000;
 }
 
 // ---- arithmetic ---------------------------------------------------------------------------------
