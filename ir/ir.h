@@ -242,6 +242,9 @@ bool ir_run_passes(ir_func *f, const ir_pass_options *o); // false after reports
 char *ir_explain(const ir_func *f);
 /// Facts of pass_divides, usable by codegen: greatest known divisor of an integer scalar (0: it is 0).
 uint64_t ir_divisor(const ir_value *v);
+/// Shared bytes that op needs for itself (relayout between threads, reductions and scans across warps,
+/// atomics whose result all threads need); 0: none. pass_smem places them: attribute scratch.
+uint32_t ir_scratch_bytes(const ir_op *op);
 
 // ---- host.c: the host region --------------------------------------------------------------------
 

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// Private to the passes: questions that several of them ask.
+#pragma once
+#include "ir/ir.h"
+
+/// Uses of each value of f (body and host), by id.
+uint32_t *ir_count_uses(const ir_func *f);
+/// Does nothing but compute its results: may be removed, moved and repeated.
+bool ir_is_pure(const ir_op *op);
+/// alloc_shared or the pointer parameter's value behind a memory view; NULL if it is neither.
+const ir_value *ir_memory_of(const ir_value *view);
+bool ir_inside(const ir_op *op, const ir_op *outer); // op is nested in outer's regions
+/// What an operation outside simt does to one view.
+typedef struct {
+    ir_value *view;
+    bool write, atomic;
+    bool async;    // lands later: at wait_group or wait_value
+    bool manual;   // lands on a barrier that the program waits for
+    bool proxy;    // through the asynchronous proxy
+} ir_effect;
+enum { IR_MAX_EFFECTS = 4 };
+uint32_t ir_effects(const ir_op *op, ir_effect out[IR_MAX_EFFECTS]);
