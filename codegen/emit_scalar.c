@@ -411,7 +411,7 @@ void emit_const(cg *g, ir_op *op) {
 static void special(cg *g, ir_op *op, const char *stem) {
     static const char axis[3] = {'x', 'y', 'z'};
     const int64_t d = ir_int(op, AT_dim, 0);
-    const char *name = vm_format(g->arena, "llvm.nvvm.read.ptx.sreg.%s.%c", stem, axis[d & 3 ? d & 3 : 0]);
+    const char *name = vm_format(g->arena, "llvm.nvvm.read.ptx.sreg.%s.%c", stem, axis[d > 0 && d < 3 ? d : 0]);
     cg_set_scalar(g, op->res[0], cg_call(g, name, g->t_i32, 0, NULL));
 }
 
