@@ -394,10 +394,9 @@ static void format(fmt *f) {
 }
 
 char *fe_format(vm_comp *c, uint32_t file) {
-    const uint32_t before = c->nerrors;
-    fe_parse(c, file);
-    if (c->nerrors != before) return NULL;
-    fmt f = {.c = c, .s = fe_scan(c, file), .before = FE_END};
+    const fe_parser *p = fe_parse_file(c, file);
+    if (p->s->bad) return NULL;
+    fmt f = {.c = c, .s = p->s, .before = FE_END};
     f.tok = f.s->tok.at;
     f.out.arena = c->arena;
     format(&f);

@@ -9,6 +9,7 @@
 enum { MAX_LISTED = 4, MAX_SEEN = 1000 };
 
 vm_diag *fe_error(fe_parser *p, enum vm_code code, vm_span at, const char *fmt, ...) {
+    p->s->bad = true;
     const uint64_t key = (uint64_t)code << 32 | at.lo;
     for (uint32_t i = 0; i < p->seen.n; i++)
         if (p->seen.at[i] == key) return NULL;
@@ -105,6 +106,7 @@ static uint32_t without_operators(const uint8_t *want, uint32_t n, uint8_t *out)
 
 void fe_syntax_error(fe_parser *p, const uint8_t *want, uint32_t n) {
     p->recover = true;
+    p->s->bad = true;
     if (p->again || p->s->cut) return;
     const fe_stream *s = p->s;
     const uint32_t i = p->last;

@@ -52,7 +52,7 @@ void fe_match(fe_stream *s) {
                 vm_diag *d = vm_report(s->c, D_E0701, fe_tok_span(s, i),
                                        "brackets nest deeper than %u levels", FE_MAX_NESTING);
                 vm_help(s->c, d, "name inner parts with let or fn");
-                s->cut = true;
+                s->cut = s->bad = true;
                 t->row = FE_END;
                 s->tok.n = i + 1;
                 return;
@@ -190,6 +190,9 @@ void fe_skip(fe_parser *p) {
     const uint32_t i = p->last;
     const fe_token *t = &p->s->tok.at[i];
     if (t->row == FE_END || p->nqueue) return;
+    // The last recovery led to this very token: let bison drop it, or we would stay here for ever.
+    if (i < p->progress) return;
+    p->progress = i + 1;
     // The error rules take these two themselves.
     if (t->brace != NONE ? t->row == K_SEMI_ || t->row == K_RBRACE_ : p->in_clauses && t->row == K_SEMI_)
         return;
@@ -198,13 +201,13 @@ void fe_skip(fe_parser *p) {
     else skip_to_item(p, i);
 }
 
-ast *fe_parse(vm_comp *c, uint32_t file) {
+fe_parser *fe_parse_file(vm_comp *c, uint32_t file) {
     fe_stream *s = fe_scan(c, file);
     fe_parser *p = vm_new(c->arena, fe_parser);
     p->c = c;
     p->s = s;
     for (;;) {
-        p->at = p->last = p->nqueue = 0;
+        p->at = p->last = p->nqueue = p->progress = 0;
         p->recover = p->again = p->in_clauses = false;
         fe_parse_run(p);
         if (!p->again || p->repairs > MAX_REPAIRS) break;
@@ -215,8 +218,10 @@ ast *fe_parse(vm_comp *c, uint32_t file) {
         p->root = fe_node(p, AST_FILE, all, 1, fe_error_node(p, all));
     }
     p->root->span = (vm_span){file, 0, s->src->size};
-    return p->root;
+    return p;
 }
+
+ast *fe_parse(vm_comp *c, uint32_t file) { return fe_parse_file(c, file)->root; }
 
 char *fe_tokens_text(vm_comp *c, uint32_t file) {
     const fe_stream *s = fe_scan(c, file);

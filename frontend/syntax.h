@@ -51,6 +51,7 @@ typedef struct fe_stream {
     vm_comp *c;
     const vm_source *src;
     uint32_t file, at;   // at: end of the last match
+    bool bad;            // an error was found, here or by the parser
     bool line_start;     // only blanks since the last newline
     bool cut;            // ended early, by the nesting limit; already reported
     VM_VEC(fe_token) tok; // the last one is FE_END
@@ -63,6 +64,7 @@ typedef struct fe_parser {
     fe_stream *s;
     uint32_t at;             // next token to hand out
     uint32_t last;           // token handed out last
+    uint32_t progress;       // recovery has been tried for tokens below
     bool recover;            // skip to a safe place before the next token
     bool again;              // a token was repaired: parse anew
     bool in_clauses;         // a kernel's or fn's header is complete
@@ -73,6 +75,8 @@ typedef struct fe_parser {
     VM_VEC(uint64_t) seen;   // errors already reported (code and place)
     ast *root;
 } fe_parser;
+
+fe_parser *fe_parse_file(vm_comp *c, uint32_t file); // fe_parse, with what it knows besides
 
 /// Scans a file; reports E01xx. tok.n >= 1 always.
 fe_stream *fe_scan(vm_comp *c, uint32_t file);
