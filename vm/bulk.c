@@ -19,7 +19,7 @@
 // The wide clone is chosen when the program is loaded; sanitizers run before that choice works.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) &&                             \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define FAST __attribute__((target_clones("default", "arch=haswell")))
+#define FAST __attribute__((target_clones("default", "avx2")))
 #else
 #define FAST
 #endif
@@ -261,34 +261,42 @@ INLINE uint16_t out_bf16(float x) {
 #define ROUND_f32(d) (float)(d)
 #define ROUND_f16(d) to_odd(d)
 #define ROUND_bf16(d) to_odd(d)
+// In the range of f16 a sum that a double cannot hold is no tie: 22 digits of product and one of z
+// span less than 53 unless one of the two is too small to matter.
+#define FMA_f16(x, y, z) ((x) * (y) + (z))
+#define FMA_bf16(x, y, z) fma_odd(x, y, z)
+#define FMA_f32(x, y, z) fma_odd(x, y, z)
 #define CODE_f32(u) flush(u)
 #define CODE_f16(u) (u)
 #define CODE_bf16(u) (u)
 
-/// Floats in order of their codes: -0 below +0. A NaN loses against a number.
-#define ORDER(S, u) (S)((u) ^ (U_##S)((S)(u) < 0 ? S##_TOP : 0))
-#define U_int16_t uint16_t
-#define U_int32_t uint32_t
-#define int16_t_TOP 0x7fff
-#define int32_t_TOP 0x7fffffff
-#define PICK(S, nan, inf, x, y, op)                                                                \
-    (((x)&S##_TOP) > (inf)   ? (((y)&S##_TOP) > (inf) ? (nan) : (y))                               \
-     : ((y)&S##_TOP) > (inf) ? (x)                                                                 \
-     : ORDER(S, x) op ORDER(S, y) ? (x)                                                            \
-                                  : (y))
+/// By the order of codes: -0 below +0. A NaN loses against a number.
+#define PICK(name, U, S, top, nan, inf)                                                            \
+    INLINE U name(U x, U y, bool largest) {                                                        \
+        const S kx = (S)(x ^ ((U)((S)x >> (8 * sizeof(S) - 1)) & (top)));                          \
+        const S ky = (S)(y ^ ((U)((S)y >> (8 * sizeof(S) - 1)) & (top)));                          \
+        const bool nx = (x & (top)) > (inf), ny = (y & (top)) > (inf);                             \
+        U r = (largest ? kx > ky : kx < ky) ? x : y;                                               \
+        r = ny ? x : r;                                                                            \
+        r = nx ? y : r;                                                                            \
+        return (U)((nx & ny) ? (nan) : r);                                                         \
+    }
+PICK(pick_f16, uint16_t, int16_t, 0x7fff, 0x7e00, 0x7c00)
+PICK(pick_bf16, uint16_t, int16_t, 0x7fff, 0x7fc0, 0x7f80)
+PICK(pick_f32, uint32_t, int32_t, 0x7fffffff, 0x7fc00000, 0x7f800000)
 
-#define LOOPS_FLOAT(t, U, S, nan, inf)                                                             \
+#define LOOPS_FLOAT(t, U, TOP)                                                                     \
     LOOP_(add, t, U, U, out_##t(IN_##t(a[i]) + IN_##t(b[i])))                                      \
     LOOP_(sub, t, U, U, out_##t(IN_##t(a[i]) - IN_##t(b[i])))                                      \
     LOOP_(mul, t, U, U, out_##t(IN_##t(a[i]) * IN_##t(b[i])))                                      \
     LOOP_(div, t, U, U, out_##t(IN_##t(a[i]) / IN_##t(b[i])))                                      \
     LOOP_(fma, t, U, U,                                                                            \
-          out_##t(ROUND_##t(fma_odd((double)IN_##t(a[i]), (double)IN_##t(b[i]),                    \
+          out_##t(ROUND_##t(FMA_##t((double)IN_##t(a[i]), (double)IN_##t(b[i]),                    \
                                     (double)IN_##t(c[i])))))                                       \
-    LOOP_(min, t, U, U, PICK(S, nan, inf, CODE_##t(a[i]), CODE_##t(b[i]), <))                      \
-    LOOP_(max, t, U, U, PICK(S, nan, inf, CODE_##t(a[i]), CODE_##t(b[i]), >))                      \
-    LOOP_(neg, t, U, U, a[i] ^ (U)~S##_TOP)                                                        \
-    LOOP_(abs, t, U, U, a[i] & S##_TOP)                                                            \
+    LOOP_(min, t, U, U, pick_##t(CODE_##t(a[i]), CODE_##t(b[i]), false))                           \
+    LOOP_(max, t, U, U, pick_##t(CODE_##t(a[i]), CODE_##t(b[i]), true))                            \
+    LOOP_(neg, t, U, U, a[i] ^ (U)~(U)TOP)                                                         \
+    LOOP_(abs, t, U, U, a[i] & TOP)                                                                \
     LOOP_(sqrt, t, U, U, out_##t(sqrtf(IN_##t(a[i]))))                                             \
     LOOP_(eq, t, U, uint8_t, IN_##t(a[i]) == IN_##t(b[i]))                                         \
     LOOP_(ne, t, U, uint8_t, IN_##t(a[i]) != IN_##t(b[i]))                                         \
@@ -296,9 +304,9 @@ INLINE uint16_t out_bf16(float x) {
     LOOP_(le, t, U, uint8_t, IN_##t(a[i]) <= IN_##t(b[i]))                                         \
     LOOP_(gt, t, U, uint8_t, IN_##t(a[i]) > IN_##t(b[i]))                                          \
     LOOP_(ge, t, U, uint8_t, IN_##t(a[i]) >= IN_##t(b[i]))
-LOOPS_FLOAT(f16, uint16_t, int16_t, 0x7e00, 0x7c00)
-LOOPS_FLOAT(bf16, uint16_t, int16_t, 0x7fc0, 0x7f80)
-LOOPS_FLOAT(f32, uint32_t, int32_t, 0x7fc00000, 0x7f800000)
+LOOPS_FLOAT(f16, uint16_t, 0x7fff)
+LOOPS_FLOAT(bf16, uint16_t, 0x7fff)
+LOOPS_FLOAT(f32, uint32_t, 0x7fffffff)
 
 LOOP(k_select_1, uint8_t, uint8_t, uint8_t, uint8_t, (a[i] & 1) ? b[i] : c[i])
 LOOP(k_select_2, uint8_t, uint16_t, uint16_t, uint16_t, (a[i] & 1) ? b[i] : c[i])
@@ -307,8 +315,8 @@ LOOP(k_select_8, uint8_t, uint64_t, uint64_t, uint64_t, (a[i] & 1) ? b[i] : c[i]
 
 #define ROW(op, t) [I_##op][T_##t] = k_##op##_##t
 #define ROWS_BOTH(op)                                                                              \
-    ROW(op, u8), ROW(op, i8), ROW(op, u16), ROW(op, i16), ROW(op, u32), ROW(op, i32), ROW(op, u64), \
-        ROW(op, i64)
+    ROW(op, u8), ROW(op, i8), ROW(op, u16), ROW(op, i16), ROW(op, u32), ROW(op, i32),              \
+        ROW(op, u64), ROW(op, i64)
 #define ROWS_FLOAT(op) ROW(op, f16), ROW(op, bf16), ROW(op, f32)
 #define ROWS_ALL(op) ROWS_BOTH(op), ROWS_FLOAT(op)
 static kernel *const kernels[I_count_][T_count_] = {

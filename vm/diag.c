@@ -232,7 +232,8 @@ static void snippet(page *p, const vm_source *s, vm_span at, uint32_t *last, con
             i += shown(s->text + i, end - i, &bytes, &len, &cols);
             if (col >= from && col + cols <= to) vm_putn(&p->out, bytes, len);
             else if (col < to && col + cols > from) // a tab cut by the window's edge
-                put_many(&p->out, ' ', (col + cols < to ? col + cols : to) - (col > from ? col : from));
+                put_many(&p->out, ' ',
+                         (col + cols < to ? col + cols : to) - (col > from ? col : from));
             col += cols;
         }
         vm_put(&p->out, "%s\n", to < total ? "..." : "");

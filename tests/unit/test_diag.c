@@ -31,7 +31,8 @@ static vm_span find(vm_comp *c, uint32_t file, const char *part) {
 static void snippet(void **s) {
     (void)s;
     vm_comp *c = fresh();
-    const uint32_t f = source(c, "w.tvm", "one\n\n\n\n\n\n\n\n\n\tlet w = q.view(x) as T;\nlet q = y;\n");
+    const uint32_t f = source(
+        c, "w.tvm", "one\n\n\n\n\n\n\n\n\n\tlet w = q.view(x) as T;\nlet q = y;\n");
     vm_diag *d = vm_report(c, D_E0201, find(c, f, "q.view(x)"), "view changes %d bits", 2);
     vm_label(c, d, find(c, f, "q.view(x)"), "256 bits");
     vm_label(c, d, find(c, f, "one"), "128 bits");

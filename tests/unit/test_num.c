@@ -180,10 +180,11 @@ static void special_values(void **s) {
 static void float_to_int(void **s) {
     (void)s;
     const vm_rounding r = {R_NEAREST, false};
-    static const double xs[] = {0.0, -0.0, 0.5, -0.5, 0.99, 1, -1, 1.5, 2.5, -2.5, 6.999, 7, 8, 15.9,
-                                16, 127.5, 128, -128.9, -129, 255.9, 256, 65535.5, 65536, 2147483647.5,
-                                -2147483648.5, 4294967295.9, 4294967296.0, 0x1p62, 0x1p63, -0x1p63,
-                                -0x1.8p63, 0x1.fffffffffffffp63, 0x1p64, 1e300, -1e300};
+    static const double xs[] = {
+        0.0, -0.0, 0.5, -0.5, 0.99, 1, -1, 1.5, 2.5, -2.5, 6.999, 7, 8, 15.9, 16, 127.5, 128,
+        -128.9, -129, 255.9, 256, 65535.5, 65536, 2147483647.5, -2147483648.5, 4294967295.9,
+        4294967296.0, 0x1p62, 0x1p63, -0x1p63, -0x1.8p63, 0x1.fffffffffffffp63, 0x1p64, 1e300,
+        -1e300};
     for (unsigned t = T_u1; t <= T_i64; t++) {
         const unsigned b = vm_bits((vm_dtype)t);
         const bool sg = vm_dtypes[t].kind == K_INT;
