@@ -177,6 +177,7 @@ LLVMValueRef cg_shuffle(cg *g, enum cg_shfl how, LLVMValueRef x, LLVMValueRef la
 
 void cg_sync(cg *g);                                       // barrier of the current group
 void cg_sync_warp(cg *g);
+LLVMValueRef cg_barrier_pointer(cg *g, const ir_value *v);  // shared address of an mbarrier
 
 // ---- emit_print.c -------------------------------------------------------------------------------
 

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+// Barriers of groups, mbarriers, fences, groups of asynchronous copies, waiting on memory.
+// One arrival of a group is one arrival on the mbarrier: the group meets first, then one thread arrives.
+#include <string.h>
+
+#include "codegen/place.h"
+
+// ---- hardware barriers --------------------------------------------------------------------------
+
+static void call0(cg *g, const char *name) { cg_call(g, name, g->t_void, 0, NULL); }
+
+void cg_sync_warp(cg *g) {
+    LLVMValueRef all = cg_i32(g, -1);
+    cg_call(g, "llvm.nvvm.bar.warp.sync", g->t_void, 1, &all);
+}
+
+static void named_sync(cg *g, int id, int threads) {
+    LLVMValueRef a[2] = {cg_i32(g, id), cg_i32(g, threads)};
+    cg_call(g, "llvm.nvvm.barrier.cta.sync.aligned.count", g->t_void, 2, a);
+}
+
+void cg_sync(cg *g) {
+    cg_counted(g, CG_barrier);
+    LLVMValueRef zero = cg_i32(g, 0);
+    if (g->group->threads <= 32) cg_sync_warp(g);
+    else if (g->group->role) named_sync(g, g->group->barrier, g->group->threads);
+    else cg_call(g, "llvm.nvvm.barrier.cta.sync.aligned.all", g->t_void, 1, &zero);
+}
+
+void emit_sync(cg *g, ir_op *op) {
+    const int64_t id = ir_int(op, AT_barrier, -1);
+    if (id > 0 && id < 16 && g->group->threads > 32) named_sync(g, (int)id, g->group->threads);
+    else cg_sync(g);
+}
+
+void emit_fence(cg *g, ir_op *op) {
+    const char *scope = ir_str(op, AT_scope);
+    const char *name = !scope || !strcmp(scope, "gpu")  ? "llvm.nvvm.membar.gl"
+                       : !strcmp(scope, "system")       ? "llvm.nvvm.membar.sys"
+                                                        : "llvm.nvvm.membar.cta";
+    call0(g, name);
+    if (ir_int(op, AT_proxy, 0) && cg_need(g, op, A_TMA, "fence across proxies", 90))
+        call0(g, "llvm.nvvm.fence.proxy.async");
+}
+
+void emit_commit_group(cg *g, ir_op *op) {
+    (void)op;
+    call0(g, "llvm.nvvm.cp.async.commit.group");
+}
+
+void emit_wait_group(cg *g, ir_op *op) {
+    LLVMValueRef n = cg_i32(g, ir_int(op, AT_count, 0));
+    cg_call(g, "llvm.nvvm.cp.async.wait.group", g->t_void, 1, &n);
+}
+
+// ---- mbarriers ----------------------------------------------------------------------------------
+
+enum { BARRIER_BYTES = 8 };
+
+/// Shared address of the first barrier that v names, and as a 32-bit number for PTX.
+static LLVMValueRef barrier_address(cg *g, const ir_value *v) {
+    LLVMValueRef at = NULL;
+    while (v->def && v->def->inst == I_barrier_at) {
+        LLVMValueRef k = LLVMBuildMul(g->b, cg_int32(g, v->def->ops[1]), cg_i32(g, BARRIER_BYTES), "");
+        at = at ? LLVMBuildAdd(g->b, at, k, "") : k;
+        v = v->def->ops[0];
+    }
+    return cg_shared(g, at, v->def ? ir_int(v->def, AT_offset, 0) : 0);
+}
+
+LLVMValueRef cg_barrier_pointer(cg *g, const ir_value *v) { return barrier_address(g, v); }
+
+static LLVMValueRef barrier_number(cg *g, const ir_value *v) {
+    return LLVMBuildPtrToInt(g->b, barrier_address(g, v), g->t_i32, "");
+}
+
+void emit_alloc_barrier(cg *g, ir_op *op) {
+    const int64_t n = ir_int(op, AT_extent, 1), count = ir_int(op, AT_count, 1);
+    const int64_t at = ir_int(op, AT_offset, 0);
+    cg_guard k = cg_guard_begin(g, cg_elected(g));
+    for (int64_t i = 0; i < n; i++) {
+        LLVMValueRef a[2] = {cg_shared(g, NULL, at + i * BARRIER_BYTES), cg_i32(g, count)};
+        cg_call(g, "llvm.nvvm.mbarrier.init.shared", g->t_void, 2, a);
+    }
+    if (g->arch->features & A_CLUSTER) call0(g, "llvm.nvvm.fence.mbarrier_init.release.cluster");
+    cg_guard_end(g, &k);
+    cg_sync(g);
+}
+
+/// The threads of a group have done what the arrival announces before one of them arrives for all.
+static cg_guard arrival_begin(cg *g) {
+    if (g->simt) return cg_guard_begin(g, NULL);
+    cg_sync(g);
+    return cg_guard_begin(g, cg_elected(g));
+}
+
+void emit_arrive(cg *g, ir_op *op) {
+    cg_guard k = arrival_begin(g);
+    LLVMValueRef a = barrier_number(g, op->ops[0]);
+    cg_asm(g, "{ .reg .b64 s; mbarrier.arrive.shared.b64 s, [$0]; }", "r,~{memory}", g->t_void, 1, &a, true);
+    cg_guard_end(g, &k);
+}
+
+void emit_expect(cg *g, ir_op *op) {
+    if (!cg_need(g, op, A_TMA, "expect", 90)) return;
+    cg_guard k = arrival_begin(g);
+    LLVMValueRef a[2] = {barrier_number(g, op->ops[0]), cg_int32(g, op->ops[1])};
+    cg_asm(g, "{ .reg .b64 s; mbarrier.arrive.expect_tx.shared::cta.b64 s, [$0], $1; }", "r,r,~{memory}",
+           g->t_void, 2, a, true);
+    cg_guard_end(g, &k);
+}
+
+void emit_wait(cg *g, ir_op *op) {
+    LLVMValueRef a[2] = {barrier_number(g, op->ops[0]), NULL};
+    a[1] = LLVMBuildAnd(g->b, cg_int32(g, op->ops[1]), cg_i32(g, 1), "");
+    LLVMBasicBlockRef poll = cg_block(g, "poll"), done = cg_block(g, "arrived");
+    LLVMBuildBr(g->b, poll);
+    cg_at(g, poll);
+    const bool suspends = g->arch->sm >= 90;
+    LLVMValueRef ok = cg_asm(g, suspends ? "mbarrier.try_wait.parity.shared::cta.b64 $0, [$1], $2;"
+                                         : "mbarrier.test_wait.parity.shared.b64 $0, [$1], $2;",
+                             "=b,r,r,~{memory}", g->t_i1, 2, a, true);
+    LLVMBuildCondBr(g->b, ok, done, poll);
+    cg_at(g, done);
+    cg_sync_warp(g);
+}
+
+// ---- waiting on memory --------------------------------------------------------------------------
+
+static LLVMValueRef cell_address(cg *g, const ir_op *op, cg_place *p) {
+    if (!cg_place_of(g, op, op->ops[0], p)) return NULL;
+    LLVMValueRef run[LAYOUT_MAX_RANK] = {NULL};
+    for (uint32_t i = 1; i + 1 < op->nops && i <= LAYOUT_MAX_RANK; i++)
+        run[i - 1] = p->global ? cg_int64(g, op->ops[i]) : cg_int32(g, op->ops[i]);
+    const cg_root_index at = cg_place_index(g, p, run, NULL);
+    if (p->bits == 32 || p->bits == 64) return cg_place_address(g, p, &at, NULL);
+    cg_refuse(g, op, "waiting on a cell that is not of 32 or 64 bits", "use u32 or u64 cells");
+    return NULL;
+}
+
+static LLVMValueRef acquire_load(cg *g, LLVMTypeRef t, LLVMValueRef at) {
+    LLVMValueRef x = LLVMBuildLoad2(g->b, t, at, "");
+    LLVMSetAlignment(x, LLVMGetIntTypeWidth(t) / 8);
+    LLVMSetOrdering(x, LLVMAtomicOrderingAcquire);
+    LLVMSetAtomicSyncScopeID(x, LLVMGetSyncScopeID(g->ctx, "device", 6));
+    return x;
+}
+
+static void poll_cell(cg *g, ir_op *op, vm_inst cmp, bool elected) {
+    cg_place p;
+    LLVMValueRef at = cell_address(g, op, &p);
+    if (!at) return;
+    const vm_dtype t = p.elem;
+    LLVMValueRef want = cg_scalar(g, op->ops[op->nops - 1]);
+    cg_guard k = cg_guard_begin(g, elected && !g->simt ? cg_elected(g) : NULL);
+    LLVMBasicBlockRef poll = cg_block(g, "poll"), done = cg_block(g, "seen");
+    LLVMBuildBr(g->b, poll);
+    cg_at(g, poll);
+    LLVMValueRef x = acquire_load(g, p.bits == 64 ? g->t_i64 : g->t_i32, at);
+    LLVMValueRef args[2] = {cg_from_code(g, t, x), want};
+    LLVMBuildCondBr(g->b, cg_elem(g, cmp, t, args, false), done, poll);
+    cg_at(g, done);
+    cg_guard_end(g, &k);
+    if (!g->simt) cg_sync(g);
+}
+
+void emit_wait_until(cg *g, ir_op *op) {
+    vm_inst cmp;
+    const char *name = ir_str(op, AT_cmp);
+    poll_cell(g, op, name && vm_inst_find(name, &cmp) && vm_insts[cmp].cls == C_CMP ? cmp : I_eq, true);
+}
+
+void emit_wait_for(cg *g, ir_op *op) { poll_cell(g, op, I_ge, true); }
+
+void emit_signal(cg *g, ir_op *op) {
+    cg_place p;
+    LLVMValueRef at = cell_address(g, op, &p);
+    if (!at) return;
+    const ir_value *v = op->ops[op->nops - 1];
+    LLVMTypeRef t = p.bits == 64 ? g->t_i64 : g->t_i32;
+    LLVMValueRef x = cg_code(g, v->type.elem, cg_scalar(g, v), t);
+    cg_guard k = arrival_begin(g);
+    call0(g, "llvm.nvvm.membar.gl");
+    LLVMValueRef s = LLVMBuildStore(g->b, x, at);
+    LLVMSetAlignment(s, p.bits / 8);
+    LLVMSetOrdering(s, LLVMAtomicOrderingRelease);
+    LLVMSetAtomicSyncScopeID(s, LLVMGetSyncScopeID(g->ctx, "device", 6));
+    cg_guard_end(g, &k);
+}
+
+// ---- launches and clusters ----------------------------------------------------------------------
+
+void emit_wait_previous(cg *g, ir_op *op) {
+    if (cg_need(g, op, A_PDL, "wait_previous", 90)) call0(g, "llvm.nvvm.griddepcontrol.wait");
+}
+
+void emit_launch_next(cg *g, ir_op *op) {
+    if (cg_need(g, op, A_PDL, "launch_next", 90)) call0(g, "llvm.nvvm.griddepcontrol.launch.dependents");
+}
+
+void emit_cluster_sync(cg *g, ir_op *op) {
+    if (!cg_need(g, op, A_CLUSTER, "cluster.sync", 90)) return;
+    call0(g, "llvm.nvvm.barrier.cluster.arrive.aligned");
+    call0(g, "llvm.nvvm.barrier.cluster.wait.aligned");
+}
+
+// ---- forms without code -------------------------------------------------------------------------
+
+void emit_tma_load(cg *g, ir_op *op) {
+    cg_refuse(g, op, "tma_load", "write copy_async(dst, src, barrier), or a fetch block in a pipelined loop");
+}
+
+void emit_tma_store(cg *g, ir_op *op) {
+    cg_refuse(g, op, "tma_store", "write copy(dst, src), or store the register tile");
+}
+
+void emit_tma_reduce(cg *g, ir_op *op) {
+    cg_refuse(g, op, "tma_reduce", "write atomic_add(view, tile) and its kin");
+}
+
+void emit_wgmma(cg *g, ir_op *op) {
+    cg_refuse(g, op, "wgmma", "write dot(load(a), load(b), acc): it runs on mma.sync on every target");
+}
+
+/// A value in flight has its words already; what made it is waited for by its group.
+void emit_wait_value(cg *g, ir_op *op) {
+    if (!cg_is_tile(op->res[0])) return cg_undef_results(g, op);
+    const cg_tile *x = cg_tile_of(g, op->ops[0]);
+    cg_tile *r = cg_tile_new(g, x->elem, x->slots);
+    memcpy(r->word, x->word, x->nwords * sizeof *x->word);
+    cg_set_tile(g, op->res[0], r);
+}
