@@ -121,7 +121,11 @@ fe_value *fe_force(fe_eval *e, fe_scope *where, fe_binding *b) {
     return b->value;
 }
 
-static void unknown_name(fe_eval *e, const char *name, vm_span at) {
+void fe_unknown_name(fe_eval *e, const char *name, vm_span at) {
+    for (const vm_diag *d = e->comp->diags; d; d = d->next) { // fe_check may have said it already
+        const bool same = d->span.file == at.file && d->span.lo == at.lo && d->span.hi == at.hi;
+        if (same && (d->code == D_E0301 || d->code == D_E0303)) return;
+    }
     const char *bad = fe_bad_type_name(e, name);
     if (bad) {
         vm_report(e->comp, D_E0303, at, "%s", bad);
@@ -149,7 +153,7 @@ fe_value *fe_lookup(fe_eval *e, const char *name, vm_span at) {
     }
     fe_value *v = fe_predefined(e, name, at);
     if (v) return v;
-    unknown_name(e, name, at);
+    fe_unknown_name(e, name, at);
     return fe_poison(e);
 }
 

@@ -22,10 +22,10 @@ fe_value *fe_list(fe_eval *e, enum fe_kind k, uint32_t n, fe_value **items);
 /// An operand that only hooks understand: run-time value or host tensor.
 static inline bool fe_foreign(const fe_value *v) { return v->kind == FV_RT || v->kind == FV_TENSOR; }
 bool fe_all_known(const fe_value *v); // no RT, no host tensor inside
-bool fe_bound_inside(const fe_scope *s, const char *name);
 fe_binding *fe_find_in(const fe_scope *s, const char *name); // this scope only, aliases not followed
 fe_scope *fe_new_scope(fe_eval *e, fe_scope *up, fe_module *m, bool border);
 fe_value *fe_force(fe_eval *e, fe_scope *where, fe_binding *b);
+void fe_unknown_name(fe_eval *e, const char *name, vm_span at); // once a place
 bool fe_tick(fe_eval *e, vm_span at); // false: the step limit is exhausted
 
 /// Types of values: TYPE, STRUCT_TYPE, tuples of those. NULL without a report if v is poison or ANY.
