@@ -18,7 +18,7 @@ static const char *const functions[] = {
     // run time, beside the rows of inst.def
     "zeros", "map", "order", "encode", "decode", "decode_bias", "lane", "warp",
     // test blocks
-    "random", "expect_close", "expect_equal", "expect_error"};
+    "random", "poison", "expect_close", "expect_equal", "expect_error"};
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
 static bool among(const char *name, const char *const *list, size_t n) {
