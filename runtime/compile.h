@@ -14,7 +14,9 @@ enum rt_result {
     RT_ERRORS,     // diagnostics say what
     RT_NO_MEMORY,
     RT_NO_FILE,    // the input cannot be read: x->message
-    RT_NO_KERNEL   // a kernel was asked for by name and the file has none of it: x->message
+    RT_NO_KERNEL,  // a kernel was asked for by name and the file has none of it: x->message
+    RT_BAD_OPTION, // options that contradict each other or name what does not exist: x->message
+    RT_NO_TOOL     // ptxas or a disassembler is missing or failed: x->message
 };
 
 /// How far to go; `text` is the dump of that stage (of all kernels, in order).
@@ -72,7 +74,8 @@ typedef struct rt_compilation {
     uint32_t file;                   // its source number
     ir_module *ir;                   // all built functions
     VM_VEC(rt_kernel) kernels;
-    VM_VEC(const char *) files;      // opened for imports (not the embedded ones): for -MD
+    VM_VEC(const char *) files;      // opened (not the embedded ones): for -MD
+    VM_VEC(const char *) imports;    // as `files`: the name by which each was asked for
     VM_VEC(rt_time) times;
     const char *text;                // of the stage asked for, "" if there is none
     const char *ptx;                 // NULL before RT_STAGE_PTX
