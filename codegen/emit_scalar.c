@@ -291,18 +291,6 @@ static LLVMValueRef splat(cg *g, vm_dtype t, LLVMValueRef x) {
     return LLVMBuildMul(g->b, cg_code(g, t, x, g->t_i32), cg_i32(g, ones), "");
 }
 
-static cg_tile *splat_tile(cg *g, vm_dtype t, uint32_t slots, LLVMValueRef x) {
-    LLVMValueRef w = splat(g, t, x);
-    if (!w) {
-        LLVMValueRef *s = vm_newn(g->arena, LLVMValueRef, slots + 1);
-        for (uint32_t i = 0; i < slots; i++) s[i] = x;
-        return cg_tile_from_slots(g, t, slots, s);
-    }
-    cg_tile *r = cg_tile_new(g, t, slots);
-    for (uint32_t i = 0; i < r->nwords; i++) r->word[i] = w;
-    return r;
-}
-
 /// A shift amount of another integer type, cut so that too large stays too large.
 static LLVMValueRef amount(cg *g, vm_dtype from, vm_dtype to, LLVMValueRef x) {
     if (from == to) return x;
@@ -383,22 +371,6 @@ void emit_elem(cg *g, ir_op *op) {
         r = cg_tile_from_slots(g, res->type.elem, slots, s);
     }
     cg_set_tile(g, res, r);
-}
-
-void emit_full(cg *g, ir_op *op) {
-    const ir_value *r = op->res[0];
-    cg_set_tile(g, r, splat_tile(g, r->type.elem, cg_slots(&r->type), cg_scalar(g, op->ops[0])));
-}
-
-void emit_iota(cg *g, ir_op *op) {
-    const ir_value *r = op->res[0];
-    const uint32_t n = cg_slots(&r->type);
-    const int dim = (int)ir_int(op, AT_dim, 0);
-    LLVMValueRef *s = vm_newn(g->arena, LLVMValueRef, n + 1);
-    for (uint32_t i = 0; i < n; i++)
-        s[i] = cg_cast(g, T_i32, r->type.elem, cg_index(g, r->type.reg, i, dim),
-                       vm_default_rounding(r->type.elem));
-    cg_set_tile(g, r, cg_tile_from_slots(g, r->type.elem, n, s));
 }
 
 // ---- leaves -------------------------------------------------------------------------------------

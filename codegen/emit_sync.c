@@ -218,10 +218,6 @@ void emit_tma_reduce(cg *g, ir_op *op) {
     cg_refuse(g, op, "tma_reduce", "write atomic_add(view, tile) and its kin");
 }
 
-void emit_wgmma(cg *g, ir_op *op) {
-    cg_refuse(g, op, "wgmma", "write dot(load(a), load(b), acc): it runs on mma.sync on every target");
-}
-
 /// A value in flight has its words already; what made it is waited for by its group.
 void emit_wait_value(cg *g, ir_op *op) {
     if (!cg_is_tile(op->res[0])) return cg_undef_results(g, op);

@@ -102,7 +102,6 @@ static void add_function(cg *g) {
     string_attr(g, "denormal-fp-math-f32", "preserve-sign,preserve-sign");
     char text[48];
     snprintf(text, sizeof text, "%d,1,1", f->warps * 32);
-    string_attr(g, "nvvm.maxntid", text);
     string_attr(g, "nvvm.reqntid", text);
     if (f->regs > 0) {
         snprintf(text, sizeof text, "%d", f->regs);
