@@ -132,7 +132,7 @@ static bool dot_types(vm_dtype a, vm_dtype b, vm_dtype c) {
 }
 
 static fe_value *dot(lower *l, vm_inst i, const char *name, uint32_t n, fe_value **v, const vm_span *s, vm_span at) {
-    if (n != 3) return lw_bad_args(l, name, "(a, b, accumulator)", at);
+    if (n != 3 && !(n == 2 && i == I_dot)) return lw_bad_args(l, name, i == I_dot ? "(a, b[, accumulator])" : "(a, b, accumulator)", at);
     ir_value *x[3];
     for (int k = 0; k < 2; k++) {
         const bool shared = lw_in_space(v[k], IS_SHARED);
@@ -142,10 +142,11 @@ static fe_value *dot(lower *l, vm_inst i, const char *name, uint32_t n, fe_value
         if (x[k]->type.rank != 2) return lw_bad_args(l, name, "matrices (rank 2)", s[k]);
     }
     const int64_t dim[2] = {x[0]->type.dim[0], x[1]->type.dim[1]};
-    if (lw_number(v[2]) || lw_in_space(v[2], IS_SCALAR)) {
-        vm_dtype t = x[0]->type.elem == T_i8 || x[0]->type.elem == T_u8 ? T_i32 : T_f32;
-        lw_dtype_of(l, v[2], &t);
-        ir_value *z = lw_scalar(l, v[2], t, s[2]);
+    if (n == 2 || lw_number(v[2]) || lw_in_space(v[2], IS_SCALAR)) {
+        const vm_dtype e = x[0]->type.elem;
+        vm_dtype t = e == T_i8 || e == T_u8 ? T_i32 : e == T_f64 ? T_f64 : T_f32;
+        if (n == 3) lw_dtype_of(l, v[2], &t);
+        ir_value *z = n == 2 ? ir_const(&l->b, t, 0) : lw_scalar(l, v[2], t, s[2]);
         if (!z) return fe_poison(l->e);
         x[2] = ir_emit1(&l->b, I_full, 1, &z, ir_reg(t, 2, dim, NULL));
     } else if (i == I_wgmma && lw_in_space(v[2], IS_REG) && v[2]->rt->type.inflight) x[2] = v[2]->rt;
