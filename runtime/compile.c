@@ -407,6 +407,7 @@ static bool disassemble(rt_compilation *x) {
     jmp_buf here, *const outer = x->comp->oom;
     if (setjmp(here)) {
         x->comp->oom = outer;
+        vm_arena_set_oom(x->comp->arena, outer);
         unlink(path);
         longjmp(*outer, 1);
     }
@@ -418,6 +419,7 @@ static bool disassemble(rt_compilation *x) {
         text = output_of(x->comp, cmd);
     }
     x->comp->oom = outer;
+    vm_arena_set_oom(x->comp->arena, outer);
     unlink(path);
     if (text) x->text = text;
     return text != NULL;
