@@ -198,7 +198,7 @@ static void put_comment(fmt *f, const fe_comment *m) {
     } else if (m->first || f->out.n == 0) {
         keep_blank(f, m->lo);
         line_end(f);
-        blanks(f, (f->header && f->params_done ? 1 : f->blocks.n ? f->indent : 0) * STEP);
+        blanks(f, (f->blocks.n ? f->indent : f->header && f->params_done ? 1 : 0) * STEP);
         vm_putn(&f->out, text, n);
         f->due = true;
         f->opened = false;

@@ -101,7 +101,12 @@ items
         $$ = ADD($1, a);
     }
     | items attrs item { $$ = ADD($1, item(p, $3, $2, @2)); }
-    | items error { p->in_clauses = false; $$ = ADD($1, fe_error_node(p, @2)); }
+    | items error { // fe_skip finds the next item; the token of the error must not be tried again
+        yyclearin;
+        yyerrok;
+        p->in_clauses = false;
+        $$ = ADD($1, fe_error_node(p, @2));
+    }
     ;
 item: const | fn | CONST fn { $$ = flagged($2); $$->span.lo = @1.lo; } | struct | kernel | test ;
 

@@ -56,8 +56,8 @@ static void add(const char *path) {
     const int n = scandir(path, &list, tvm_only, alphasort);
     if (n < 0) add_file(path);
     for (int i = 0; i < n; i++) {
-        char full[4096];
-        snprintf(full, sizeof full, "%s/%s", path, list[i]->d_name);
+        char full[8192];
+        snprintf(full, sizeof full, "%.4000s/%s", path, list[i]->d_name);
         add_file(full);
         free(list[i]);
     }
