@@ -7,12 +7,12 @@
 #include <string.h>
 #include "frontend/eval_internal.h"
 
-static const char *const metas[] = {"int", "float", "bool", "str", "type", "layout", "fn"};
+static const char *const metas[] = {"int", "float", "bool", "str", "type", "layout"};
 static const char *const specials[] = {"block", "grid", "cluster", "target", "mma", "threads", "warps"};
 static const char *const functions[] = {
     // compile time
     "cdiv", "gcd", "log2i", "bits", "bytes", "is_float", "is_signed", "len", "row_max", "row_min", "row_sum", "row_any",
-    "row_all", "inflight", "shape", "local", "spatial", "column_local", "column_spatial", "concat", "divide",
+    "row_all", "inflight", "clamp", "local", "spatial", "column_local", "column_spatial", "concat", "divide",
     "left_divide", "reduce", "replicated", "permute", "reshape", "flatten", "squeeze", "unsqueeze",
     "auto_local_spatial", "swizzle", "strides", "row_major", "column_major", "compose",
     // run time, beside the rows of inst.def
@@ -210,7 +210,7 @@ static fe_value *of_type(fe_eval *e, const char *name, fe_value *v, vm_span at) 
     return fe_int(e, !strcmp(name, "bits") ? n : (n + 7) / 8);
 }
 
-/// Elementwise instruction on known scalars. Untyped operands are computed as i64 or f64.
+/// Elementwise instruction on known scalars. Untyped operands are computed as i64, f64 or f32.
 static fe_value *elementwise(fe_eval *e, vm_inst inst, const fe_args *args, vm_span at) {
     const vm_inst_info *info = &vm_insts[inst];
     fe_value **v = plain(e, info->name, args, (uint32_t)info->nops, at);
@@ -229,7 +229,8 @@ static fe_value *elementwise(fe_eval *e, vm_inst inst, const fe_args *args, vm_s
     if (first && v[0]->kind != FV_BOOL) return fail(e, D_E0305, at, "'select' takes a bool first");
     static const vm_inst floats[] = {I_exp, I_exp2, I_log, I_log2, I_sqrt, I_rsqrt, I_rcp, I_sin, I_cos, I_tanh, I_erf, I_floor, I_ceil};
     for (size_t i = 0; i < COUNT(floats); i++) any_float |= inst == floats[i] && !typed;
-    const vm_dtype t = typed ? typed->dtype : any_float ? T_f64 : T_i64;
+    vm_dtype t = typed ? typed->dtype : any_float ? T_f64 : T_i64;
+    if (t == T_f64 && !typed && !vm_eval_legal(inst, t, NULL)) t = T_f32; // as the machine computes it
     const bool amounts = inst == I_fshl || inst == I_prmt;
     uint64_t code[3] = {0, 0, 0};
     for (uint32_t i = 0; i < n; i++) {

@@ -70,7 +70,7 @@ enum fe_type_kind {
     FT_TENSOR,   // space elem[dims] @ layout; FS_NONE: host tensor, or the target of view()
     FT_BARRIER,  // shared barrier[dims]
     FT_STRUCT, FT_TUPLE,
-    FT_META      // compile-time kinds: int float bool str type layout fn (name in `meta`)
+    FT_META      // compile-time kinds: int float bool str type layout (name in `meta`)
 };
 struct fe_type {
     enum fe_type_kind kind;

@@ -385,7 +385,6 @@ static fe_value *to_meta(fe_eval *e, fe_value *v, const fe_type *t, vm_span at) 
     else if (!strcmp(m, "str")) ok = v->kind == FV_STRING;
     else if (!strcmp(m, "type")) ok = v->kind == FV_TYPE || v->kind == FV_STRUCT_TYPE || v->kind == FV_TUPLE;
     else if (!strcmp(m, "layout")) ok = v->kind == FV_LAYOUT || v->kind == FV_SHARED_LAYOUT;
-    else if (!strcmp(m, "fn")) ok = v->kind == FV_FN || v->kind == FV_LAMBDA || v->kind == FV_BUILTIN;
     return ok ? v : mismatch(e, v, t, at);
 }
 
