@@ -259,9 +259,10 @@ void cc_const(cc *c, const ir_op *op) {
     vm_push(c->arena, &c->fd->consts, ((frame_const){d, code}));
 }
 
-static void find_across(ir_op *op, void *user) {
-    bool *across = user;
-    if (op->inst == I_wait_for || op->inst == I_wait_until || op->inst == I_cluster_sync) *across = true;
+static void look(ir_op *op, void *user) {
+    ir_plan *p = user;
+    if (op->inst == I_wait_for || op->inst == I_wait_until || op->inst == I_cluster_sync) p->across = true;
+    if (op->inst == I_wait_group) p->late = true;
 }
 
 static const ins *end_block(mach *m, strand *s, const ins *i) {
@@ -286,7 +287,7 @@ ir_plan *ir_plan_new(const ir_func *f) {
         scan.changed = false;
         ir_walk(f->body, scan_poison, &scan);
     }
-    ir_walk(f->body, find_across, &p->across);
+    ir_walk(f->body, look, p);
     for (uint32_t k = 0; k < f->nparams; k++) cc_alias(&c, f->params[k].value, cc_new(&c));
     cc_region(&c, f->body);
     const ir_op *last = f->body->last;

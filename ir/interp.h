@@ -63,6 +63,7 @@ struct strand {
     uint32_t wait_bar;
     int64_t wait_arg;
     bool entered;       // a blocked instruction is resumed (cluster_sync, roles)
+    uint32_t groups;    // of asynchronous copies, closed
 };
 
 struct ir_plan {
@@ -71,6 +72,7 @@ struct ir_plan {
     fdesc frame;
     uint32_t nbars, nsimt, ndyn, max_roles;
     bool across; // blocks wait for each other
+    bool late;   // copies land when they are waited for
     VM_VEC(struct simt_info *) simts;
 };
 
@@ -82,6 +84,13 @@ typedef struct {
     uint32_t n;
 } simt_frames;
 
+/// A copy that has been issued and not been waited for.
+typedef struct {
+    const strand *owner;
+    uint32_t group;
+    rview dst, src;
+} late_copy;
+
 struct mach {
     const ir_plan *p;
     const ir_run *run;
@@ -91,6 +100,8 @@ struct mach {
     mbarrier *bars;
     struct { void *at; size_t cap; } *dyn; // shared memory of run-time extent, staging
     struct { void *at; size_t cap; } scratch;
+    late_copy *late;
+    uint32_t nlate, late_cap;
     simt_frames *simts;
     strand main;
     strand *roles;

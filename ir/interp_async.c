@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The vm executor: barriers, asynchronous copies, waiting on memory, places, print and assert.
-// Copies land at once; what may be read when is the barriers' affair, and those are modelled fully.
+// Copies on a barrier land at once, and the barrier is modelled fully. Copies of groups land when their
+// group is waited for, so that a wait that a pass forgot shows as a wrong result.
 #include "ir/interp.h"
 #include <math.h>
 
@@ -113,9 +114,40 @@ H(copy_on_barrier) { // n 1: the bytes were announced by expect; 0: the copy ann
     }
     return i + 1;
 }
+H(issue) {
+    if (m->nlate == m->late_cap) {
+        const uint32_t cap = m->late_cap ? m->late_cap * 2 : 16;
+        late_copy *more = vm_take(m, cap * sizeof *more);
+        if (!more) return vm_trap(m, s, i, "out of memory");
+        if (m->nlate) memcpy(more, m->late, m->nlate * sizeof *more);
+        vm_release(m, m->late, m->late_cap * sizeof *more);
+        m->late = more;
+        m->late_cap = cap;
+    }
+    m->late[m->nlate++] = (late_copy){s, s->groups, *view_of(s->r[i->a]), *view_of(s->r[i->b])};
+    return i + 1;
+}
+H(commit) {
+    (void)m;
+    s->groups++;
+    return i + 1;
+}
+H(wait_group) { // n: groups that may stay open
+    uint32_t kept = 0;
+    const char *why = NULL;
+    for (uint32_t k = 0; k < m->nlate; k++) {
+        const late_copy *c = &m->late[k];
+        if (c->owner != s || c->group + i->n >= s->groups) m->late[kept++] = *c;
+        else if (!why) why = view_copy(m, &c->dst, &c->src);
+    }
+    m->nlate = kept;
+    return why ? vm_trap(m, s, i, "asynchronous copy: %s", why) : i + 1;
+}
 static void cc_landing(cc *c, const ir_op *op, bool announced) {
     if (op->nops < 3) {
-        cc_copy(c, op);
+        if (c->p->late && op->inst == I_copy_async)
+            cc_put(c, op, issue, 0, cc_use(c, op->ops[0]), cc_use(c, op->ops[1]), 0);
+        else cc_copy(c, op);
         return;
     }
     const uint32_t bar = cc_use(c, op->ops[2]);
@@ -125,8 +157,10 @@ static void cc_landing(cc *c, const ir_op *op, bool announced) {
 void cc_copy_async(cc *c, const ir_op *op) { cc_landing(c, op, false); }
 void cc_tma_load(cc *c, const ir_op *op) { cc_landing(c, op, true); }
 void cc_tma_store(cc *c, const ir_op *op) { cc_copy(c, op); }
-void cc_commit_group(cc *c, const ir_op *op) { (void)c, (void)op; }
-void cc_wait_group(cc *c, const ir_op *op) { (void)c, (void)op; }
+void cc_commit_group(cc *c, const ir_op *op) { cc_put(c, op, commit, 0, 0, 0, 0); }
+void cc_wait_group(cc *c, const ir_op *op) {
+    cc_put(c, op, wait_group, 0, 0, 0, (uint32_t)ir_int(op, AT_count, 0));
+}
 void cc_wait_previous(cc *c, const ir_op *op) { (void)c, (void)op; } // launches run one after another
 void cc_launch_next(cc *c, const ir_op *op) { (void)c, (void)op; }
 void cc_fence(cc *c, const ir_op *op) { (void)c, (void)op; } // memory is one and in order

@@ -253,6 +253,7 @@ static void mach_free(mach *m) {
     }
     vm_release(m, m->simts, (p->nsimt + 1) * sizeof *m->simts);
     vm_release(m, m->scratch.at, m->scratch.cap);
+    vm_release(m, m->late, m->late_cap * sizeof *m->late);
     vm_release(m, m, sizeof *m);
 }
 
@@ -297,7 +298,7 @@ static void mach_start(mach *m, int64_t block) {
     m->block[0] = block % m->grid[0];
     m->block[1] = block / m->grid[0] % m->grid[1];
     m->block[2] = block / m->grid[0] / m->grid[1];
-    m->nroles = 0;
+    m->nroles = m->nlate = 0;
     m->cluster_seen = 0;
     m->main = (strand){.r = m->r, .pc = m->p->code.at};
     m->ended = false;
