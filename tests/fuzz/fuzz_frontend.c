@@ -157,7 +157,6 @@ int main(int argc, char **argv) {
     int rc = 0;
     for (unsigned long i = 0; i < count && !rc; i++) {
         const input *in = &corpus[below(ncorpus)];
-        // Slices at line starts keep many inputs small and some of them valid.
         t.n = in->size < sizeof t.at / 2 ? in->size : sizeof t.at / 2;
         memcpy(t.at, in->text, t.n);
         const size_t n = below(3) == 0 ? 1 : below(12);

@@ -36,7 +36,7 @@ static bool meets(vm_comp *c, const expected *e, const vm_diag *d) {
 
 static void check(const char *path) {
     static expected want[256];
-    size_t n = 0, size;
+    size_t n = 0, size = 0;
     char *text = read_text(path, &size), stage[32] = "parse";
     assert_non_null(text);
     for (const char *p = text; (p = strstr(p, "// expect: ")); p++) {

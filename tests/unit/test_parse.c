@@ -13,7 +13,7 @@ static ast *parse(vm_comp *c, const char *text) {
 
 static void programs_each(const char *path) {
     vm_comp *c = vm_comp_new(NULL, &oom);
-    size_t size;
+    size_t size = 0;
     char *text = read_text(path, &size);
     const uint32_t f = vm_source_add(c, path, text, size);
     const ast *a = fe_parse(c, f);
@@ -46,7 +46,7 @@ static void inside(const ast *a, const vm_source *s) {
 
 static void spans_each(const char *path) {
     vm_comp *c = vm_comp_new(NULL, &oom);
-    size_t size;
+    size_t size = 0;
     char *text = read_text(path, &size);
     const uint32_t f = vm_source_add(c, path, text, size);
     inside(fe_parse(c, f), vm_source_at(c, f));
