@@ -12,12 +12,12 @@ const char *const ast_kind_names[AST_count_] = {
 
 const char *ast_op_text(enum ast_op op) {
     static const char *const text[] = {
-        [OP_NONE] = "=",  [OP_ADD] = "+",   [OP_SUB] = "-",      [OP_MUL] = "*",
-        [OP_DIV] = "/",   [OP_REM] = "%",   [OP_AND] = "&",      [OP_OR] = "|",
-        [OP_XOR] = "^",   [OP_SHL] = "<<",  [OP_SHR] = ">>",     [OP_LAND] = "&&",
-        [OP_LOR] = "||",  [OP_EQ] = "==",   [OP_NE] = "!=",      [OP_LT] = "<",
-        [OP_GT] = ">",    [OP_LE] = "<=",   [OP_GE] = ">=",      [OP_IN] = "in",
-        [OP_NEG] = "-",   [OP_NOT] = "!",   [OP_INV] = "~",      [OP_STAR] = "*",
+        [OP_NONE] = "=",  [OP_ADD] = "+",         [OP_SUB] = "-",         [OP_MUL] = "*",
+        [OP_DIV] = "/",   [OP_REM] = "%",         [OP_AND] = "&",         [OP_OR] = "|",
+        [OP_XOR] = "^",   [OP_SHL] = "<<",        [OP_SHR] = ">>",        [OP_LAND] = "&&",
+        [OP_LOR] = "||",  [OP_EQ] = "==",         [OP_NE] = "!=",         [OP_LT] = "<",
+        [OP_GT] = ">",    [OP_LE] = "<=",         [OP_GE] = ">=",         [OP_IN] = "in",
+        [OP_NEG] = "-",   [OP_NOT] = "!",         [OP_INV] = "~",         [OP_STAR] = "*",
         [OP_REG] = "reg", [OP_SHARED] = "shared", [OP_GLOBAL] = "global", [OP_TMEM] = "tmem"};
     return text[op];
 }
@@ -64,9 +64,13 @@ ast *fe_node_list(fe_parser *p, enum ast_kind kind, vm_span span, bool has_first
     return finish(p, a);
 }
 
-ast *fe_error_node(fe_parser *p, vm_span span) { return fe_node(p, AST_ERROR, span, 0); }
+ast *fe_error_node(fe_parser *p, vm_span span) {
+    return fe_node(p, AST_ERROR, span, 0);
+}
 
-fe_list *fe_list_new(fe_parser *p) { return vm_new(p->c->arena, fe_list); }
+fe_list *fe_list_new(fe_parser *p) {
+    return vm_new(p->c->arena, fe_list);
+}
 
 fe_list *fe_list_add(fe_parser *p, fe_list *l, ast *a) {
     vm_push(p->c->arena, l, a);
@@ -100,8 +104,10 @@ void fe_set_doc(fe_parser *p, ast *a, uint32_t lo) {
     uint32_t i = 0, n = s->tok.n - 1;
     while (i < n) {
         const uint32_t m = i + (n - i) / 2;
-        if (s->tok.at[m].lo < lo) i = m + 1;
-        else n = m;
+        if (s->tok.at[m].lo < lo)
+            i = m + 1;
+        else
+            n = m;
     }
     const uint32_t end = s->tok.at[i].comment;
     uint32_t k = end;
@@ -127,10 +133,14 @@ void fe_set_doc(fe_parser *p, ast *a, uint32_t lo) {
 static void quoted(vm_text *t, const char *s) {
     vm_put(t, "\"");
     for (; *s; s++) {
-        if (*s == '\n') vm_put(t, "\\n");
-        else if (*s == '\t') vm_put(t, "\\t");
-        else if (*s == '"' || *s == '\\') vm_put(t, "\\%c", *s);
-        else vm_putn(t, s, 1);
+        if (*s == '\n')
+            vm_put(t, "\\n");
+        else if (*s == '\t')
+            vm_put(t, "\\t");
+        else if (*s == '"' || *s == '\\')
+            vm_put(t, "\\%c", *s);
+        else
+            vm_putn(t, s, 1);
     }
     vm_put(t, "\"");
 }
@@ -143,18 +153,32 @@ static void dump(vm_text *t, const ast *a, int depth, const char *mark) {
     }
     vm_put(t, "%s", ast_kind_names[a->kind]);
     switch (a->kind) {
-    case AST_ASSIGN: vm_put(t, " %s%s", a->op ? ast_op_text(a->op) : "", "="); break;
-    case AST_BINARY: case AST_UNARY: case AST_SPACE: vm_put(t, " %s", ast_op_text(a->op)); break;
-    case AST_INT: case AST_BOOL: vm_put(t, " %llu", (unsigned long long)a->u); break;
-    case AST_FLOAT: vm_put(t, " %.17g", a->f); break;
-    default: break;
+    case AST_ASSIGN:
+        vm_put(t, " %s%s", a->op ? ast_op_text(a->op) : "", "=");
+        break;
+    case AST_BINARY:
+    case AST_UNARY:
+    case AST_SPACE:
+        vm_put(t, " %s", ast_op_text(a->op));
+        break;
+    case AST_INT:
+    case AST_BOOL:
+        vm_put(t, " %llu", (unsigned long long)a->u);
+        break;
+    case AST_FLOAT:
+        vm_put(t, " %.17g", a->f);
+        break;
+    default:
+        break;
     }
     if (a->nnames) {
         for (uint32_t i = 0; i < a->nnames; i++) vm_put(t, "%s%s", i ? ", " : " ", a->names[i]);
     } else if (a->name) {
         vm_put(t, " ");
-        if (a->kind == AST_STRING || a->kind == AST_TEST || a->kind == AST_IMPORT) quoted(t, a->name);
-        else vm_put(t, "%s", a->name);
+        if (a->kind == AST_STRING || a->kind == AST_TEST || a->kind == AST_IMPORT)
+            quoted(t, a->name);
+        else
+            vm_put(t, "%s", a->name);
     }
     if (a->name2) vm_put(t, " %s", a->name2);
     if (a->flag) {

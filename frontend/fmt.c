@@ -13,11 +13,11 @@ typedef struct {
     const char *text;
     uint32_t size, width;
     uint8_t row;
-    bool space;       // one blank before it (a comment after code: two)
-    bool hard;        // a new line before it in any case
-    bool may;         // a new line may stand before it …
-    uint8_t kind;     // … the less gladly the higher
-    uint32_t depth;   // brackets around it
+    bool space;     // one blank before it (a comment after code: two)
+    bool hard;      // a new line before it in any case
+    bool may;       // a new line may stand before it …
+    uint8_t kind;   // … the less gladly the higher
+    uint32_t depth; // brackets around it
     bool comment;
 } piece;
 
@@ -31,17 +31,17 @@ typedef struct {
     VM_VEC(uint32_t) blocks; // indents of the lines that opened the blocks around us
     uint32_t indent;         // of the current line, in steps
     uint32_t depth;
-    uint32_t done;           // source offset up to which everything has been taken
-    bool due;                // a line end is owed before the next line
-    bool opened;             // the last thing written was a '{': no blank line after it
-    bool hard;               // the next piece of the line starts a new line
-    bool join;               // the line goes on behind a '}' (else)
-    bool in_bars;            // between the bars of a lambda
-    bool header;             // in the header of a kernel or fn …
-    bool params_done;        // … after its parameters
+    uint32_t done;    // source offset up to which everything has been taken
+    bool due;         // a line end is owed before the next line
+    bool opened;      // the last thing written was a '{': no blank line after it
+    bool hard;        // the next piece of the line starts a new line
+    bool join;        // the line goes on behind a '}' (else)
+    bool in_bars;     // between the bars of a lambda
+    bool header;      // in the header of a kernel or fn …
+    bool params_done; // … after its parameters
     bool had_clauses;
-    uint8_t before;          // row of the last piece; FE_END at the start of a line
-    bool before_tight;       // … which takes no blank after it
+    uint8_t before;    // row of the last piece; FE_END at the start of a line
+    bool before_tight; // … which takes no blank after it
 } fmt;
 
 static uint32_t width(const char *s, uint32_t n) {
@@ -52,10 +52,18 @@ static uint32_t width(const char *s, uint32_t n) {
 
 static bool ends_operand(const fmt *f, uint32_t i) {
     switch (f->tok[i].row) {
-    case K_ID_: case K_INT_: case K_FLOAT_: case K_STRING_: case K_TRUE_: case K_FALSE_: case K_RPAREN_:
+    case K_ID_:
+    case K_INT_:
+    case K_FLOAT_:
+    case K_STRING_:
+    case K_TRUE_:
+    case K_FALSE_:
+    case K_RPAREN_:
         return true;
-    case K_RBRACK_: return f->tok[i].match == NONE || f->tok[f->tok[i].match].row != K_ATTR_;
-    default: return false;
+    case K_RBRACK_:
+        return f->tok[i].match == NONE || f->tok[f->tok[i].match].row != K_ATTR_;
+    default:
+        return false;
     }
 }
 
@@ -77,7 +85,8 @@ static uint32_t choose(const fmt *f, uint32_t lo, uint32_t hi, uint32_t column) 
     for (uint32_t i = lo; i <= hi && i < f->line.n; i++) {
         const piece *k = &f->line.at[i];
         if (i > lo && k->may) {
-            const uint32_t at = k->depth * 10 + k->kind * 3u + (WIDTH - (col < WIDTH ? col : WIDTH)) / 4;
+            const uint32_t at =
+                k->depth * 10 + k->kind * 3u + (WIDTH - (col < WIDTH ? col : WIDTH)) / 4;
             if (at <= cost) best = i, cost = at;
         }
         col += k->width + k->space;
@@ -96,7 +105,7 @@ static void break_header(fmt *f, uint32_t more) {
         w += k->width + (i > 0 && k->space);
         if (open == NONE && k->row == K_LPAREN_ && k->depth == 0) open = i;
     }
-    if (w > WIDTH && open + 1 < f->line.n && f->line.at[open + 1].row != K_RPAREN_)
+    if (w > WIDTH && open != NONE && open + 1 < f->line.n && f->line.at[open + 1].row != K_RPAREN_)
         f->line.at[open + 1].hard = true;
 }
 
@@ -126,8 +135,10 @@ static void flush(fmt *f) {
         if (end < f->line.n && !f->line.at[end].hard) end = choose(f, i, end, column);
         for (uint32_t k = i; k < end; k++) {
             const piece *x = &f->line.at[k];
-            if (k > i && x->comment && x->text[1] == '/') vm_push(f->c->arena, &f->trail, (uint32_t)f->out.n);
-            else if (k > i && x->space) blanks(f, 1);
+            if (k > i && x->comment && x->text[1] == '/')
+                vm_push(f->c->arena, &f->trail, (uint32_t)f->out.n);
+            else if (k > i && x->space)
+                blanks(f, 1);
             vm_putn(&f->out, x->text, x->size);
         }
         i = end;
@@ -155,7 +166,8 @@ static char *align(fmt *f) {
         uint32_t end = i, most = 0;
         for (; end < f->trail.n; end++) {
             uint32_t lo = f->trail.at[end], lines = 0;
-            for (uint32_t k = end > i ? f->trail.at[end - 1] : lo; k < lo; k++) lines += text[k] == '\n';
+            for (uint32_t k = end > i ? f->trail.at[end - 1] : lo; k < lo; k++)
+                lines += text[k] == '\n';
             if (lines > 1) break;
             while (lo > 0 && text[lo - 1] != '\n') lo--;
             const uint32_t w = width(text + lo, f->trail.at[end] - lo);
@@ -191,8 +203,14 @@ static void put_comment(fmt *f, const fe_comment *m) {
     const uint32_t n = m->hi - m->lo;
     if (f->line.n) { // inside of a line
         const bool own = m->first;
-        const piece k = {.text = text, .size = n, .width = width(text, n), .space = true,
-                         .hard = own || f->hard, .comment = true, .row = FE_END, .depth = f->depth};
+        const piece k = {.text = text,
+                         .size = n,
+                         .width = width(text, n),
+                         .space = true,
+                         .hard = own || f->hard,
+                         .comment = true,
+                         .row = FE_END,
+                         .depth = f->depth};
         vm_push(f->c->arena, &f->line, k);
         f->hard = own || m->line;
     } else if (m->first || f->out.n == 0) {
@@ -203,8 +221,10 @@ static void put_comment(fmt *f, const fe_comment *m) {
         f->due = true;
         f->opened = false;
     } else { // behind code
-        if (m->line) vm_push(f->c->arena, &f->trail, (uint32_t)f->out.n);
-        else blanks(f, 1);
+        if (m->line)
+            vm_push(f->c->arena, &f->trail, (uint32_t)f->out.n);
+        else
+            blanks(f, 1);
         vm_putn(&f->out, text, n);
         f->due = true;
     }
@@ -227,10 +247,20 @@ static bool spaced(const fmt *f, uint32_t i, bool closing_bar) {
     const uint8_t row = f->tok[i].row, p = f->before;
     if (p == FE_END || f->before_tight || closing_bar) return false;
     switch (row) {
-    case K_RPAREN_: case K_RBRACK_: case K_COMMA_: case K_SEMI_: case K_COLON_: case K_DOT_: return false;
-    case K_DOTS_: return p == K_COMMA_;
-    case K_LPAREN_: case K_LBRACK_: return !(i && ends_operand(f, i - 1));
-    default: return true;
+    case K_RPAREN_:
+    case K_RBRACK_:
+    case K_COMMA_:
+    case K_SEMI_:
+    case K_COLON_:
+    case K_DOT_:
+        return false;
+    case K_DOTS_:
+        return p == K_COMMA_;
+    case K_LPAREN_:
+    case K_LBRACK_:
+        return !(i && ends_operand(f, i - 1));
+    default:
+        return true;
     }
 }
 
@@ -238,21 +268,30 @@ static void put_token(fmt *f, uint32_t i) {
     const fe_token *t = &f->tok[i];
     const uint8_t row = t->row, p = f->before;
     const bool operand = i && p != FE_END && ends_operand(f, i - 1);
-    bool tight = row == K_LPAREN_ || row == K_LBRACK_ || row == K_ATTR_ || row == K_DOT_ || row == K_DOTS_ ||
-                 row == K_NOT_ || row == K_INV_;
+    bool tight = row == K_LPAREN_ || row == K_LBRACK_ || row == K_ATTR_ || row == K_DOT_ ||
+                 row == K_DOTS_ || row == K_NOT_ || row == K_INV_;
     bool closing_bar = false, unary = row == K_NOT_ || row == K_INV_;
     if ((row == K_SUB_ || row == K_MUL_) && !operand) tight = unary = true;
-    if (row == K_OR_ && f->in_bars) closing_bar = true, f->in_bars = false;
-    else if (row == K_OR_ && !operand) f->in_bars = tight = unary = true;
+    if (row == K_OR_ && f->in_bars)
+        closing_bar = true, f->in_bars = false;
+    else if (row == K_OR_ && !operand)
+        f->in_bars = tight = unary = true;
     if (row == K_RPAREN_ || row == K_RBRACK_) f->depth -= f->depth > 0;
 
-    piece k = {.text = f->s->src->text + t->lo, .size = t->hi - t->lo, .row = row,
-               .space = spaced(f, i, closing_bar), .hard = f->hard, .depth = f->depth};
+    piece k = {.text = f->s->src->text + t->lo,
+               .size = t->hi - t->lo,
+               .row = row,
+               .space = spaced(f, i, closing_bar),
+               .hard = f->hard,
+               .depth = f->depth};
     k.width = width(k.text, k.size);
     const bool bars = f->in_bars || closing_bar;
-    if (p == K_COMMA_ && !bars) k.may = true;
-    else if ((p == K_LPAREN_ || p == K_LBRACK_) && row != K_RPAREN_ && row != K_RBRACK_) k.may = true, k.kind = 1;
-    else if (p == K_SET_ && !bars) k.may = true, k.kind = 3;
+    if (p == K_COMMA_ && !bars)
+        k.may = true;
+    else if ((p == K_LPAREN_ || p == K_LBRACK_) && row != K_RPAREN_ && row != K_RBRACK_)
+        k.may = true, k.kind = 1;
+    else if (p == K_SET_ && !bars)
+        k.may = true, k.kind = 3;
     else if (!unary && !bars && row != K_SET_ && p != FE_END && is_binary_row(row)) {
         k.may = true;
         k.kind = row == K_AS_ || row == K_IN_ || row == K_WINDOW_ ? 4 : 2;
@@ -281,8 +320,10 @@ static uint32_t flat_width(const fmt *f) {
 static bool stays(fmt *f, uint32_t i) {
     const uint32_t m = f->tok[i].match;
     const uint8_t first = f->line.n ? f->line.at[0].row : FE_END;
-    if (m == NONE || f->tok[m].comment != f->tok[i].comment || f->tok[m + 1].row == K_ELSE_) return false;
-    if (first == FE_END || first == K_ELSE_ || memchr(f->s->src->text + f->tok[i].lo, '\n', f->tok[m].hi - f->tok[i].lo))
+    if (m == NONE || f->tok[m].comment != f->tok[i].comment || f->tok[m + 1].row == K_ELSE_)
+        return false;
+    if (first == FE_END || first == K_ELSE_ ||
+        memchr(f->s->src->text + f->tok[i].lo, '\n', f->tok[m].hi - f->tok[i].lo))
         return false;
     uint32_t semis = 0;
     for (uint32_t k = i + 1; k < m; k++) {
@@ -314,7 +355,8 @@ static uint32_t put_open(fmt *f, uint32_t i) {
         if (f->had_clauses) {
             flush(f);
             f->indent = 0;
-        } else break_header(f, 2);
+        } else
+            break_header(f, 2);
         f->header = f->params_done = false;
     }
     if (m == i + 1 && f->tok[m].comment == f->tok[i].comment) {
@@ -351,7 +393,8 @@ static void put_close(fmt *f, uint32_t i) {
 
 static bool is_clause(const fmt *f, uint8_t row) {
     return f->header && f->params_done && f->blocks.n == 0 && f->depth == 0 &&
-           (row == K_WHERE_ || row == K_REQUIRES_ || row == K_TUNE_ || row == K_LAUNCH_ || row == K_CONST_);
+           (row == K_WHERE_ || row == K_REQUIRES_ || row == K_TUNE_ || row == K_LAUNCH_ ||
+            row == K_CONST_);
 }
 
 static void format(fmt *f) {
@@ -385,8 +428,10 @@ static void format(fmt *f) {
             f->header = true;
             f->params_done = f->had_clauses = false;
         }
-        if (f->header && row == K_RPAREN_ && f->depth == 0 && f->blocks.n == 0) f->params_done = true;
-        const bool attr = row == K_RBRACK_ && f->tok[i].match != NONE && f->tok[f->tok[i].match].row == K_ATTR_;
+        if (f->header && row == K_RPAREN_ && f->depth == 0 && f->blocks.n == 0)
+            f->params_done = true;
+        const bool attr =
+            row == K_RBRACK_ && f->tok[i].match != NONE && f->tok[f->tok[i].match].row == K_ATTR_;
         if ((row == K_SEMI_ && f->depth == 0) || (attr && f->depth == 0)) flush(f);
     }
     flush(f);

@@ -190,7 +190,10 @@ entries
     ;
 entry
     : id IN expr ";" { $$ = NODE(TUNE_IN, @$, 1, $3); fe_set_names(p, $$, one(p, $1)); }
-    | "(" ids ")" IN expr ";" { $$ = NODE(TUNE_IN, @$, 1, $5); fe_set_names(p, $$, $2); $$->flag = true; }
+    | "(" ids ")" IN expr ";" {
+        $$ = flagged(NODE(TUNE_IN, @$, 1, $5));
+        fe_set_names(p, $$, $2);
+    }
     | WHEN expr ";" { $$ = NODE(TUNE_WHEN, @$, 1, $2); }
     ;
 sets
@@ -315,7 +318,10 @@ unary
     ;
 postfix
     : primary
-    | postfix "(" args_opt ")" { only_index(p, $3); $$ = fe_node_list(p, AST_CALL, @$, true, $1, $3); }
+    | postfix "(" args_opt ")" {
+        only_index(p, $3);
+        $$ = fe_node_list(p, AST_CALL, @$, true, $1, $3);
+    }
     | postfix "[" args_opt "]" { $$ = fe_node_list(p, AST_INDEX, @$, true, $1, $3); }
     | postfix "." ID { $$ = named(NODE(MEMBER, @$, 1, $1), $3, @3); }
     ;
@@ -400,11 +406,16 @@ static int tvm_lex(TVM_STYPE *v, vm_span *at, fe_parser *p) {
 }
 
 static int yyreport_syntax_error(const yypcontext_t *ctx, fe_parser *p) {
+    if (p->seen.n >= FE_MAX_ERRORS || p->again) {
+        p->recover = p->s->bad = true;
+        return 0;
+    }
     yysymbol_kind_t want[YYNTOKENS];
     uint8_t rows[YYNTOKENS];
     uint32_t m = 0;
     const int n = yypcontext_expected_tokens(ctx, want, YYNTOKENS);
-    for (int i = 0; i < n; i++) rows[m++] = (uint8_t)(want[i] == YYSYMBOL_YYEOF ? FE_END : want[i] - 3);
+    for (int i = 0; i < n; i++)
+        rows[m++] = (uint8_t)(want[i] == YYSYMBOL_YYEOF ? FE_END : want[i] - 3);
     fe_syntax_error(p, rows, m);
     return 0;
 }

@@ -6,14 +6,14 @@
 #include <string.h>
 
 #define NONE UINT32_MAX
-enum { MAX_LISTED = 4, MAX_SEEN = 1000 };
+enum { MAX_LISTED = 4, MAX_REPAIRS = 32 };
 
 vm_diag *fe_error(fe_parser *p, enum vm_code code, vm_span at, const char *fmt, ...) {
     p->s->bad = true;
     const uint64_t key = (uint64_t)code << 32 | at.lo;
     for (uint32_t i = 0; i < p->seen.n; i++)
         if (p->seen.at[i] == key) return NULL;
-    if (p->seen.n >= MAX_SEEN || p->s->cut) return NULL;
+    if (p->seen.n >= FE_MAX_ERRORS || p->s->cut) return NULL;
     vm_push(p->c->arena, &p->seen, key);
     va_list ap;
     va_start(ap, fmt);
@@ -51,7 +51,8 @@ static const char *near_word(const fe_token *t, const uint8_t *want, uint32_t n)
     const char *cand[FE_END];
     size_t m = 0;
     for (uint32_t i = 0; i < n; i++)
-        if (want[i] < FE_END && fe_token_rows[want[i]].cls == FE_WORD) cand[m++] = fe_token_rows[want[i]].text;
+        if (want[i] < FE_END && fe_token_rows[want[i]].cls == FE_WORD)
+            cand[m++] = fe_token_rows[want[i]].text;
     return t->row == K_ID_ && m ? vm_nearest(t->s, cand, m) : NULL;
 }
 
@@ -64,7 +65,7 @@ static const char *list(fe_parser *p, const uint8_t *row, uint32_t n) {
 }
 
 static bool repair(fe_parser *p) {
-    p->again = p->repairs++ < 32;
+    p->again = p->repairs++ < MAX_REPAIRS;
     return p->again;
 }
 
@@ -81,7 +82,8 @@ static void insert(fe_parser *p, uint32_t i, uint8_t row) {
 static uint32_t innermost_open(const fe_stream *s, uint32_t i) {
     while (i-- > 0) {
         const fe_token *t = &s->tok.at[i];
-        const bool open = t->row == K_LPAREN_ || t->row == K_LBRACK_ || t->row == K_LBRACE_ || t->row == K_ATTR_;
+        const bool open =
+            t->row == K_LPAREN_ || t->row == K_LBRACK_ || t->row == K_LBRACE_ || t->row == K_ATTR_;
         if (open) return i;
         if (t->match != NONE && t->match < i) i = t->match;
     }
@@ -92,13 +94,13 @@ static uint32_t innermost_open(const fe_stream *s, uint32_t i) {
 static uint32_t without_operators(const uint8_t *want, uint32_t n, uint8_t *out) {
     uint32_t m = 0;
     bool after = false; // after an operand: a list or a statement could end here
-    for (uint32_t i = 0; i < n; i++) after |= want[i] == K_COMMA_ || want[i] == K_SEMI_ || want[i] == K_LBRACE_;
+    for (uint32_t i = 0; i < n; i++)
+        after |= want[i] == K_COMMA_ || want[i] == K_SEMI_ || want[i] == K_LBRACE_;
     for (uint32_t i = 0; i < n; i++) {
         const uint8_t r = want[i];
-        const bool op = (r >= K_SET_ADD_ && r <= K_REM_) || r == K_IN_ || r == K_AS_ || r == K_DOT_ ||
-                        r == K_DOTS_ || r == K_WINDOW_ || r == K_STEP_ ||
-                        (r == K_SET_ && after) ||
-                        ((r == K_LPAREN_ || r == K_LBRACK_) && after);
+        const bool op = (r >= K_SET_ADD_ && r <= K_REM_) || r == K_IN_ || r == K_AS_ ||
+                        r == K_DOT_ || r == K_DOTS_ || r == K_WINDOW_ || r == K_STEP_ ||
+                        (r == K_SET_ && after) || ((r == K_LPAREN_ || r == K_LBRACK_) && after);
         if (!op) out[m++] = r;
     }
     return m;
@@ -128,14 +130,17 @@ void fe_syntax_error(fe_parser *p, const uint8_t *want, uint32_t n) {
         return;
     }
     // `retrun x;`, `kernal f(…)`: the word before was taken for a name.
-    if (prev && prev->row == K_ID_ && !t->first && (prev->first || (i > 1 && (prev[-1].row == K_SEMI_ || prev[-1].row == K_LBRACE_ || prev[-1].row == K_RBRACE_)))
-        && (t->row <= K_STRING_ || fe_token_rows[t->row].cls == FE_WORD || t->row == K_LBRACE_)) {
-        static const uint8_t words[] = {K_CONST_, K_LET_, K_VAR_, K_IF_, K_ELSE_, K_FOR_, K_WHILE_,
-                                        K_FETCH_, K_ROLE_, K_SIMT_, K_RETURN_, K_RUN_};
+    if (prev && prev->row == K_ID_ && !t->first &&
+        (prev->first || (i > 1 && (prev[-1].row == K_SEMI_ || prev[-1].row == K_LBRACE_ ||
+                                   prev[-1].row == K_RBRACE_))) &&
+        (t->row <= K_STRING_ || fe_token_rows[t->row].cls == FE_WORD || t->row == K_LBRACE_)) {
+        static const uint8_t words[] = {K_CONST_, K_LET_,   K_VAR_,  K_IF_,   K_ELSE_,   K_FOR_,
+                                        K_WHILE_, K_FETCH_, K_ROLE_, K_SIMT_, K_RETURN_, K_RUN_};
         const char *w = near_word(prev, words, sizeof words);
         if (w && s->tok.at[i].brace != NONE) {
             const vm_span before = fe_tok_span(s, i - 1);
-            d = fe_error(p, D_E0201, before, "unexpected %s; did you mean '%s'?", found(p, prev), w);
+            d = fe_error(p, D_E0201, before, "unexpected %s; did you mean '%s'?", found(p, prev),
+                         w);
             if (d) vm_fix(p->c, d, before, w);
             return;
         }
@@ -171,7 +176,8 @@ void fe_syntax_error(fe_parser *p, const uint8_t *want, uint32_t n) {
     }
     if (!d) return;
     const uint8_t r = t->row;
-    if (r == FE_END || r == K_SEMI_ || (t->first && !has[K_SEMI_] && !has[K_LET_]) || r == K_RPAREN_ || r == K_RBRACK_ || r == K_RBRACE_ || (t->column1 && t->brace != NONE)) {
+    if (r == FE_END || r == K_SEMI_ || (t->first && !has[K_SEMI_] && !has[K_LET_]) ||
+        r == K_RPAREN_ || r == K_RBRACK_ || r == K_RBRACE_ || (t->column1 && t->brace != NONE)) {
         const uint32_t o = innermost_open(s, i);
         const bool block = o != NONE && s->tok.at[o].row == K_LBRACE_;
         if (o != NONE && s->tok.at[o].match != i && !(block && s->tok.at[o].match != NONE))

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #define NONE UINT32_MAX
-enum { MAX_REPAIRS = 32 };
 
 const fe_token_row fe_token_rows[FE_END + 1] = {
 #define TOKEN(id, spelling, cls) [K_##id##_] = {spelling, FE_##cls},
@@ -28,7 +27,9 @@ vm_span fe_tok_span(const fe_stream *s, uint32_t i) {
     return (vm_span){s->file, s->tok.at[i].lo, s->tok.at[i].hi};
 }
 
-uint32_t fe_comment_lo(const fe_stream *s, uint32_t i) { return i ? s->tok.at[i - 1].comment : 0; }
+uint32_t fe_comment_lo(const fe_stream *s, uint32_t i) {
+    return i ? s->tok.at[i - 1].comment : 0;
+}
 
 static bool opens(uint8_t row) {
     return row == K_LPAREN_ || row == K_LBRACK_ || row == K_LBRACE_ || row == K_ATTR_;
@@ -64,7 +65,8 @@ void fe_match(fe_stream *s) {
         uint32_t n = open.n;
         if (t->row == K_RBRACE_)
             while (n && s->tok.at[open.at[n - 1]].row != K_LBRACE_) n--;
-        else if (t->row != K_RPAREN_ && t->row != K_RBRACK_) continue;
+        else if (t->row != K_RPAREN_ && t->row != K_RBRACK_)
+            continue;
         if (n == 0 || !pair(s->tok.at[open.at[n - 1]].row, t->row)) continue;
         fe_token *o = &s->tok.at[open.at[n - 1]];
         o->match = i;
@@ -81,8 +83,8 @@ fe_stream *fe_scan(vm_comp *c, uint32_t file) {
     s->src = vm_source_at(c, file);
     fe_scan_run(s);
     const uint32_t n = s->src->size;
-    const fe_token end = {.row = FE_END, .first = true, .column1 = true, .lo = n, .hi = n,
-                          .comment = s->comment.n};
+    const fe_token end = {
+        .row = FE_END, .first = true, .column1 = true, .lo = n, .hi = n, .comment = s->comment.n};
     vm_push(c->arena, &s->tok, end);
     fe_match(s);
     return s;
@@ -91,19 +93,44 @@ fe_stream *fe_scan(vm_comp *c, uint32_t file) {
 /// Whether a statement or clause starts with this word.
 static bool starts_statement(uint8_t row) {
     switch (row) {
-    case K_CONST_: case K_LET_: case K_VAR_: case K_IF_: case K_FOR_: case K_WHILE_: case K_FETCH_:
-    case K_ROLE_: case K_SIMT_: case K_BREAK_: case K_CONTINUE_: case K_RETURN_: case K_RUN_:
-    case K_ATTR_: case K_WHERE_: case K_REQUIRES_: case K_TUNE_: case K_LAUNCH_: case K_WHEN_:
+    case K_CONST_:
+    case K_LET_:
+    case K_VAR_:
+    case K_IF_:
+    case K_FOR_:
+    case K_WHILE_:
+    case K_FETCH_:
+    case K_ROLE_:
+    case K_SIMT_:
+    case K_BREAK_:
+    case K_CONTINUE_:
+    case K_RETURN_:
+    case K_RUN_:
+    case K_ATTR_:
+    case K_WHERE_:
+    case K_REQUIRES_:
+    case K_TUNE_:
+    case K_LAUNCH_:
+    case K_WHEN_:
         return true;
-    default: return false;
+    default:
+        return false;
     }
 }
 
 static bool starts_item(const fe_token *t) {
     switch (t->row) {
-    case K_IMPORT_: case K_FN_: case K_STRUCT_: case K_KERNEL_: case K_TEST_: return true;
-    case K_CONST_: case K_ATTR_: return t->column1;
-    default: return false;
+    case K_IMPORT_:
+    case K_FN_:
+    case K_STRUCT_:
+    case K_KERNEL_:
+    case K_TEST_:
+        return true;
+    case K_CONST_:
+    case K_ATTR_:
+        return t->column1;
+    default:
+        return false;
     }
 }
 
@@ -135,7 +162,8 @@ static void skip_in_block(fe_parser *p, uint32_t i) {
             }
             i = t->match;
             const uint8_t next = tok[i + 1].row;
-            if (next == K_ELSE_ || next == K_COMMA_ || next == K_RPAREN_ || next == K_SEMI_) continue;
+            if (next == K_ELSE_ || next == K_COMMA_ || next == K_RPAREN_ || next == K_SEMI_)
+                continue;
             p->at = i + 1;
             p->queue[p->nqueue++] = K_SEMI_;
             return;
@@ -194,11 +222,15 @@ void fe_skip(fe_parser *p) {
     if (i < p->progress) return;
     p->progress = i + 1;
     // The error rules take these two themselves.
-    if (t->brace != NONE ? t->row == K_SEMI_ || t->row == K_RBRACE_ : p->in_clauses && t->row == K_SEMI_)
+    if (t->brace != NONE ? t->row == K_SEMI_ || t->row == K_RBRACE_
+                         : p->in_clauses && t->row == K_SEMI_)
         return;
-    if (t->brace != NONE) skip_in_block(p, i);
-    else if (p->in_clauses) skip_in_clauses(p, i);
-    else skip_to_item(p, i);
+    if (t->brace != NONE)
+        skip_in_block(p, i);
+    else if (p->in_clauses)
+        skip_in_clauses(p, i);
+    else
+        skip_to_item(p, i);
 }
 
 fe_parser *fe_parse_file(vm_comp *c, uint32_t file) {
@@ -210,7 +242,7 @@ fe_parser *fe_parse_file(vm_comp *c, uint32_t file) {
         p->at = p->last = p->nqueue = p->progress = 0;
         p->recover = p->again = p->in_clauses = false;
         fe_parse_run(p);
-        if (!p->again || p->repairs > MAX_REPAIRS) break;
+        if (!p->again) break;
         fe_match(s);
     }
     if (!p->root) {
@@ -221,7 +253,9 @@ fe_parser *fe_parse_file(vm_comp *c, uint32_t file) {
     return p;
 }
 
-ast *fe_parse(vm_comp *c, uint32_t file) { return fe_parse_file(c, file)->root; }
+ast *fe_parse(vm_comp *c, uint32_t file) {
+    return fe_parse_file(c, file)->root;
+}
 
 char *fe_tokens_text(vm_comp *c, uint32_t file) {
     const fe_stream *s = fe_scan(c, file);

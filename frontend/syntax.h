@@ -15,6 +15,7 @@ enum fe_row {
 };
 #define FE_FIRST 258
 #define FE_MAX_NESTING 256u
+#define FE_MAX_ERRORS 1000u // a file; later ones are neither kept nor worked out
 
 typedef struct {
     const char *text;
@@ -23,18 +24,18 @@ typedef struct {
 extern const fe_token_row fe_token_rows[FE_END + 1];
 
 typedef struct {
-    uint8_t row;          // enum fe_row
-    bool first;           // first token of its line
-    bool column1;         // … and at its very beginning
-    bool made;            // inserted by a repair
+    uint8_t row;  // enum fe_row
+    bool first;   // first token of its line
+    bool column1; // … and at its very beginning
+    bool made;    // inserted by a repair
     uint32_t lo, hi;
-    uint32_t comment;     // number of comments before this token
-    uint32_t brace;       // token of the innermost '{' around it, UINT32_MAX at file level
-    uint32_t match;       // brackets: the other one, UINT32_MAX without one
+    uint32_t comment; // number of comments before this token
+    uint32_t brace;   // token of the innermost '{' around it, UINT32_MAX at file level
+    uint32_t match;   // brackets: the other one, UINT32_MAX without one
     union {
         uint64_t u;
         double f;
-        const char *s;    // names interned, strings decoded
+        const char *s; // names interned, strings decoded
     };
 } fe_token;
 
@@ -50,10 +51,10 @@ typedef VM_VEC(ast *) fe_list;
 typedef struct fe_stream {
     vm_comp *c;
     const vm_source *src;
-    uint32_t file, at;   // at: end of the last match
-    bool bad;            // an error was found, here or by the parser
-    bool line_start;     // only blanks since the last newline
-    bool cut;            // ended early, by the nesting limit; already reported
+    uint32_t file, at;    // at: end of the last match
+    bool bad;             // an error was found, here or by the parser
+    bool line_start;      // only blanks since the last newline
+    bool cut;             // ended early, by the nesting limit; already reported
     VM_VEC(fe_token) tok; // the last one is FE_END
     VM_VEC(fe_comment) comment;
 } fe_stream;
@@ -62,17 +63,17 @@ typedef struct fe_stream {
 typedef struct fe_parser {
     vm_comp *c;
     fe_stream *s;
-    uint32_t at;             // next token to hand out
-    uint32_t last;           // token handed out last
-    uint32_t progress;       // recovery has been tried for tokens below
-    bool recover;            // skip to a safe place before the next token
-    bool again;              // a token was repaired: parse anew
-    bool in_clauses;         // a kernel's or fn's header is complete
-    bool too_deep;           // E0701 has been reported
+    uint32_t at;                       // next token to hand out
+    uint32_t last;                     // token handed out last
+    uint32_t progress;                 // recovery has been tried for tokens below
+    bool recover;                      // skip to a safe place before the next token
+    bool again;                        // a token was repaired: parse anew
+    bool in_clauses;                   // a kernel's or fn's header is complete
+    bool too_deep;                     // E0701 has been reported
     uint8_t queue[FE_MAX_NESTING + 4]; // rows of tokens to hand out first, last one first
     uint32_t nqueue;
     uint32_t repairs;
-    VM_VEC(uint64_t) seen;   // errors already reported (code and place)
+    VM_VEC(uint64_t) seen; // errors already reported (code and place)
     ast *root;
 } fe_parser;
 
@@ -80,7 +81,7 @@ fe_parser *fe_parse_file(vm_comp *c, uint32_t file); // fe_parse, with what it k
 
 /// Scans a file; reports E01xx. tok.n >= 1 always.
 fe_stream *fe_scan(vm_comp *c, uint32_t file);
-void fe_match(fe_stream *s); // sets brace and match
+void fe_match(fe_stream *s);                                    // sets brace and match
 int fe_find_row(const char *text, size_t n, enum fe_class cls); // row or -1
 vm_span fe_tok_span(const fe_stream *s, uint32_t i);
 /// Comments right before token i are comment[fe_comment_lo(s, i) .. tok[i].comment).
@@ -109,4 +110,4 @@ fe_list *fe_list_add(fe_parser *p, fe_list *l, ast *a);
 void fe_set_name(ast *a, const char *name, vm_span span);
 void fe_set_names(fe_parser *p, ast *a, const fe_list *ids);
 void fe_set_doc(fe_parser *p, ast *a, uint32_t lo); // lo: offset of the item's first token
-ast *fe_chain(const fe_list *l); // links by `next`
+ast *fe_chain(const fe_list *l);                    // links by `next`

@@ -24,15 +24,38 @@ static uint64_t next(void) { // splitmix64
     return z ^ (z >> 31);
 }
 
-static size_t below(size_t n) { return n ? (size_t)(next() % n) : 0; }
+static size_t below(size_t n) {
+    return n ? (size_t)(next() % n) : 0;
+}
 
 static const char *const words[] = {
 #define TOKEN(id, spelling, cls) spelling,
 #include "frontend/tokens.def"
 #undef TOKEN
-    "\"", "//", "/*", "*/", "///", "0x", "1.5e3", "1.", "99999999999999999999", "'", "#", "\\", "\n",
-    "x", "\xef\xbb\xbf", "\"\\q\"", "((((((((((((((((((((((((((((((((", "- - - - - - - - - - - - - -",
-    "{{{{{{{{{{{{{{{{", "if a {} else ", "a[x..y step 2]", "|i, j| ", "}}}}", ")]})",
+    "\"",
+    "//",
+    "/*",
+    "*/",
+    "///",
+    "0x",
+    "1.5e3",
+    "1.",
+    "99999999999999999999",
+    "'",
+    "#",
+    "\\",
+    "\n",
+    "x",
+    "\xef\xbb\xbf",
+    "\"\\q\"",
+    "((((((((((((((((((((((((((((((((",
+    "- - - - - - - - - - - - - -",
+    "{{{{{{{{{{{{{{{{",
+    "if a {} else ",
+    "a[x..y step 2]",
+    "|i, j| ",
+    "}}}}",
+    ")]})",
 };
 
 static void add_file(const char *path) {
@@ -82,9 +105,14 @@ static void mutate(text *t) {
     char tmp[512];
     const size_t where = below(t->n + 1);
     switch (below(8)) {
-    case 0: if (t->n) t->at[below(t->n)] = (char)next(); break;
-    case 1: splice(t, where, 1 + below(8), "", 0); break;
-    case 2: case 3: {
+    case 0:
+        if (t->n) t->at[below(t->n)] = (char)next();
+        break;
+    case 1:
+        splice(t, where, 1 + below(8), "", 0);
+        break;
+    case 2:
+    case 3: {
         const char *w = words[below(sizeof words / sizeof *words)];
         splice(t, where, below(2) ? below(6) : 0, w, strlen(w));
         break;
@@ -102,13 +130,16 @@ static void mutate(text *t) {
         splice(t, where, 0, tmp, m);
         break;
     }
-    case 6: if (below(4) == 0) t->n = where; break;
-    default: if (t->n > 1) { // two bytes change places
-        const size_t a = below(t->n), b = below(t->n);
-        const char ch = t->at[a];
-        t->at[a] = t->at[b];
-        t->at[b] = ch;
-    }
+    case 6:
+        if (below(4) == 0) t->n = where;
+        break;
+    default:
+        if (t->n > 1) { // two bytes change places
+            const size_t a = below(t->n), b = below(t->n);
+            const char ch = t->at[a];
+            t->at[a] = t->at[b];
+            t->at[b] = ch;
+        }
     }
 }
 
@@ -127,19 +158,23 @@ static int try(const text *t, size_t *clean) {
     const uint32_t file = vm_source_add(c, "fuzz.tvm", t->at, t->n);
     ast *a = fe_parse(c, file);
     const char *tree = fe_ast_text(c, a);
-    if (memcmp(vm_source_at(c, file)->text, t->at, t->n) != 0) rc = fail(t, "the source was changed");
+    if (memcmp(vm_source_at(c, file)->text, t->at, t->n) != 0)
+        rc = fail(t, "the source was changed");
     if (c->nerrors) {
         vm_diags_text(c, false);
         if (fe_format(c, file)) rc = fail(t, "formatted in spite of errors");
     } else {
         ++*clean;
         const char *once = fe_format(c, file);
-        if (!once) rc = fail(t, "not formatted");
+        if (!once)
+            rc = fail(t, "not formatted");
         else {
             const uint32_t again = vm_source_add(c, "once.tvm", once, strlen(once));
             const char *tree2 = fe_ast_text(c, fe_parse(c, again)), *twice = fe_format(c, again);
-            if (strcmp(tree, tree2) != 0) rc = fail(t, "formatting changed the tree");
-            else if (!twice || strcmp(once, twice) != 0) rc = fail(t, "formatting twice differs");
+            if (strcmp(tree, tree2) != 0)
+                rc = fail(t, "formatting changed the tree");
+            else if (!twice || strcmp(once, twice) != 0)
+                rc = fail(t, "formatting twice differs");
         }
     }
     vm_comp_free(c);

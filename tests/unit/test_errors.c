@@ -8,7 +8,9 @@
 static const char *fixtures;
 static jmp_buf oom;
 
-static void stage_parse(vm_comp *c, uint32_t file) { fe_parse(c, file); }
+static void stage_parse(vm_comp *c, uint32_t file) {
+    fe_parse(c, file);
+}
 
 /// How far a file can be taken; later stages add their rows.
 static const struct {
@@ -27,7 +29,8 @@ typedef struct {
 static bool meets(vm_comp *c, const expected *e, const vm_diag *d) {
     uint32_t line = 0, col = 0;
     if (d->span.file) vm_source_place(vm_source_at(c, d->span.file), d->span.lo, &line, &col);
-    if (strcmp(vm_code_name(d->code), e->code) != 0 || line != e->line || col != e->col) return false;
+    if (strcmp(vm_code_name(d->code), e->code) != 0 || line != e->line || col != e->col)
+        return false;
     if (strstr(d->text, e->part)) return true;
     for (const vm_diag *k = d->child; k; k = k->next)
         if (k->text && strstr(k->text, e->part)) return true;
@@ -62,13 +65,14 @@ static void check(const char *path) {
         bool met = false;
         for (size_t i = 0; i < n && !met; i++)
             if (!want[i].met && meets(c, &want[i], d)) met = want[i].met = true;
-        if (!met) fail_msg("%s: %s: not expected: %s: %s\n%s", path, vm_place(c, d->span),
-                           vm_code_name(d->code), d->text, vm_diags_text(c, false));
+        if (!met)
+            fail_msg("%s: %s: not expected: %s: %s\n%s", path, vm_place(c, d->span),
+                     vm_code_name(d->code), d->text, vm_diags_text(c, false));
     }
     for (size_t i = 0; i < n; i++)
         if (!want[i].met)
-            fail_msg("%s: %s %u:%u %s: not reported\n%s", path, want[i].code, want[i].line, want[i].col,
-                     want[i].part, vm_diags_text(c, false));
+            fail_msg("%s: %s %u:%u %s: not reported\n%s", path, want[i].code, want[i].line,
+                     want[i].col, want[i].part, vm_diags_text(c, false));
     vm_comp_free(c);
     free(text);
 }

@@ -51,19 +51,22 @@ static void spaces(void **s) {
     check("const a=1 ;", "const a = 1;\n");
     check("const a=-1- -b*(c+d)as u8;", "const a = -1 - -b * (c + d) as u8;\n");
     check("const f = | i,j | - i, g = (| x | x | y) ;", "const f = |i, j| -i, g = (|x| x | y);\n");
-    check("const x = a [ i+:W , .. , 1 .. 2 , ..] . t ( ) ;", "const x = a[i +: W, .., 1..2, ..].t();\n");
+    check("const x = a [ i+:W , .. , 1 .. 2 , ..] . t ( ) ;",
+          "const x = a[i +: W, .., 1..2, ..].t();\n");
     check("fn f(){}", "fn f() {}\n");
     check("fn f() { a();\n}", "fn f() {\n    a();\n}\n");
     check("fn f() { a(); }", "fn f() { a(); }\n");
     check("fn f() { a(); b(); }", "fn f() {\n    a();\n    b();\n}\n");
-    check("test \"t\" { #[x] if a{b();}else{c();} }",
-          "test \"t\" {\n    #[x]\n    if a {\n        b();\n    } else {\n        c();\n    }\n}\n");
+    check(
+        "test \"t\" { #[x] if a{b();}else{c();} }",
+        "test \"t\" {\n    #[x]\n    if a {\n        b();\n    } else {\n        c();\n    }\n}\n");
 }
 
 static void comments(void **s) {
     (void)s;
     check("// a\n\n\n\n// b", "// a\n\n// b\n");
-    check("const a = 1; // one\nconst bcd = 2; // two\n", "const a = 1;    // one\nconst bcd = 2;  // two\n");
+    check("const a = 1; // one\nconst bcd = 2; // two\n",
+          "const a = 1;    // one\nconst bcd = 2;  // two\n");
     check("const a = [1, // one\n2];", "const a = [1,  // one\n    2];\n");
     check("fn f() { // why\n}", "fn f() {  // why\n}\n");
     check("fn f() {\n\n\n// only\n\n}", "fn f() {\n    // only\n}\n");
@@ -72,7 +75,8 @@ static void comments(void **s) {
 static void long_lines(void **s) {
     (void)s;
     char in[2048] = "fn f() { call(";
-    for (int i = 0; i < 60; i++) snprintf(in + strlen(in), sizeof in - strlen(in), "%sargument%d", i ? ", " : "", i);
+    for (int i = 0; i < 60; i++)
+        snprintf(in + strlen(in), sizeof in - strlen(in), "%sargument%d", i ? ", " : "", i);
     strcat(in, "); }");
     vm_comp *c = vm_comp_new(NULL, &oom);
     const char *out = format(c, in);
@@ -99,7 +103,7 @@ int main(int argc, char **argv) {
     fixtures = argc > 1 ? argv[1] : "tests/fixtures";
     if (setjmp(oom)) return 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(programs), cmocka_unit_test(spaces), cmocka_unit_test(comments),
+        cmocka_unit_test(programs),   cmocka_unit_test(spaces), cmocka_unit_test(comments),
         cmocka_unit_test(long_lines), cmocka_unit_test(errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

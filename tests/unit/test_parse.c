@@ -101,7 +101,8 @@ static void shape(const char *text, const char *want) {
     vm_comp *c = vm_comp_new(NULL, &oom);
     char *got = fe_ast_text(c, value(c, text)), *to = got;
     for (const char *p = got; *p; p++) // one line: blanks instead of line ends and indents
-        if (*p != '\n') *to++ = *p;
+        if (*p != '\n')
+            *to++ = *p;
         else if (p[1]) {
             *to++ = ' ';
             while (p[1] == ' ') p++;
@@ -130,8 +131,9 @@ static void precedence(void **s) {
 static void documentation(void **s) {
     (void)s;
     vm_comp *c = vm_comp_new(NULL, &oom);
-    const ast *a = parse(c, "/// lost\n\n// no\n/// one\n///  two\n///\nfn f() {}\nfn g() {} /// not h\n"
-                            "fn h() {}\n//// no\n/// of a\n#[x]\nconst a = 1;");
+    const ast *a =
+        parse(c, "/// lost\n\n// no\n/// one\n///  two\n///\nfn f() {}\nfn g() {} /// not h\n"
+                 "fn h() {}\n//// no\n/// of a\n#[x]\nconst a = 1;");
     assert_string_equal(a->kid[0]->doc, "one\n two\n");
     assert_null(a->kid[1]->doc);
     assert_null(a->kid[2]->doc);
@@ -143,8 +145,8 @@ static void repeat(vm_text *t, const char *s, int n) {
     while (n-- > 0) vm_put(t, "%s", s);
 }
 
-static uint32_t errors_of(const char *head, const char *open, int n, const char *mid, const char *close,
-                          const char *tail) {
+static uint32_t errors_of(const char *head, const char *open, int n, const char *mid,
+                          const char *close, const char *tail) {
     vm_comp *c = vm_comp_new(NULL, &oom);
     vm_text t = {.arena = c->arena};
     vm_put(&t, "%s", head);
@@ -164,11 +166,16 @@ static uint32_t errors_of(const char *head, const char *open, int n, const char 
 static void nesting(void **s) {
     (void)s;
     const char *const forms[][5] = {
-        {"const a = ", "(", "1", ")", ";"},       {"const a = ", "[", "1", "]", ";"},
-        {"const a = ", "f(", "1", ")", ";"},      {"const a = ", "-", "1", "", ";"},
-        {"const a = ", "", "1", "+1", ";"},       {"const a = ", "|i| ", "1", "", ";"},
-        {"const a = ", "x[", "1", "]", ";"},      {"const a = b", "", "", ".c", ";"},
-        {"const a = ", "reg ", "f32", "", ";"},   {"fn f() ", "{", "", "}", ""},
+        {"const a = ", "(", "1", ")", ";"},
+        {"const a = ", "[", "1", "]", ";"},
+        {"const a = ", "f(", "1", ")", ";"},
+        {"const a = ", "-", "1", "", ";"},
+        {"const a = ", "", "1", "+1", ";"},
+        {"const a = ", "|i| ", "1", "", ";"},
+        {"const a = ", "x[", "1", "]", ";"},
+        {"const a = b", "", "", ".c", ";"},
+        {"const a = ", "reg ", "f32", "", ";"},
+        {"fn f() ", "{", "", "}", ""},
         {"fn f() { ", "if a {} else ", "{}", "", "}"},
     };
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
@@ -186,7 +193,8 @@ static void sizes(void **s) {
     assert_int_equal(parse(c, "// only a comment")->nkids, 0);
     assert_int_equal(parse(c, "\xef\xbb\xbf const a = 1;")->nkids, 1);
     vm_text t = {.arena = c->arena};
-    for (int i = 0; i < 20000; i++) vm_put(&t, "/// doc\nfn f%d(a: i32) -> i32 { return a + %d; }\n", i, i);
+    for (int i = 0; i < 20000; i++)
+        vm_put(&t, "/// doc\nfn f%d(a: i32) -> i32 { return a + %d; }\n", i, i);
     vm_put(&t, "const list = [0");
     repeat(&t, ", 1", 100000);
     vm_put(&t, "];\n");
@@ -221,13 +229,54 @@ static void tokens(void **s) {
     vm_comp_free(c);
 }
 
+static size_t left;
+
+static void *limited(void *user, size_t size) {
+    (void)user;
+    return left == 0 ? NULL : (left--, malloc(size));
+}
+
+static void release(void *user, void *p, size_t size) {
+    (void)user;
+    (void)size;
+    free(p);
+}
+
+/// Memory running out at every block of the arena ends the compilation and leaks nothing.
+static void out_of_memory(void **s) {
+    (void)s;
+    const vm_allocator a = {limited, release, NULL};
+    static char text[1 << 16];
+    static size_t n; // not in a register: longjmp
+    for (int i = 0; i < 900; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "fn f%d(a: i32) { x = [a, ((b))]; }\n", i);
+    for (volatile size_t blocks = 0;; blocks++) {
+        left = blocks;
+        jmp_buf here;
+        vm_comp *volatile c = NULL;
+        if (setjmp(here) == 0) {
+            c = vm_comp_new(&a, &here);
+            if (!c) continue;
+            const uint32_t f = vm_source_add(c, "o.tvm", text, n);
+            fe_format(c, f);
+            fe_ast_text(c, fe_parse(c, f));
+            vm_comp_free(c);
+            break;
+        }
+        if (c) vm_comp_free(c);
+        assert_true(blocks < 10000);
+    }
+}
+
 int main(int argc, char **argv) {
     fixtures = argc > 1 ? argv[1] : "tests/fixtures";
     if (setjmp(oom)) return 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(programs), cmocka_unit_test(spans), cmocka_unit_test(literals),
-        cmocka_unit_test(precedence), cmocka_unit_test(documentation), cmocka_unit_test(nesting),
-        cmocka_unit_test(sizes), cmocka_unit_test(many_errors), cmocka_unit_test(tokens),
+        cmocka_unit_test(programs),      cmocka_unit_test(spans),
+        cmocka_unit_test(literals),      cmocka_unit_test(precedence),
+        cmocka_unit_test(documentation), cmocka_unit_test(nesting),
+        cmocka_unit_test(sizes),         cmocka_unit_test(many_errors),
+        cmocka_unit_test(tokens),        cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
