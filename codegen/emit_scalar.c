@@ -124,10 +124,15 @@ static LLVMRealPredicate real_predicate(vm_inst i) {
 }
 
 static LLVMValueRef float_elem(cg *g, vm_inst i, vm_dtype t, LLVMValueRef const *x, bool exact) {
-    if (vm_insts[i].cls == C_CMP) return LLVMBuildFCmp(g->b, real_predicate(i), x[0], x[1], "");
+    const vm_rounding near = {R_NEAREST, false};
+    if (vm_insts[i].cls == C_CMP) {
+        // LLVM prints a comparison of bf16 with the flushing of f32, which ptxas does not take.
+        const vm_dtype in = t == T_bf16 ? T_f32 : t;
+        return LLVMBuildFCmp(g->b, real_predicate(i), cg_cast(g, t, in, x[0], near),
+                             cg_cast(g, t, in, x[1], near), "");
+    }
     LLVMValueRef y = float_basic(g, i, x);
     if (y) return y;
-    const vm_rounding near = {R_NEAREST, false};
     if (t == T_f64) return i == I_div ? LLVMBuildFDiv(g->b, x[0], x[1], "") : f64_function(g, i, x[0]);
     LLVMValueRef a = cg_cast(g, t, T_f32, x[0], near);
     if (i == I_div) {
