@@ -105,7 +105,11 @@ static bool check(host *h, const ir_op *op) {
     char values[200];
     put_values(h, op->ops[0], values, sizeof values);
     const char *hole = strstr(text, "{}");
-    if (hole) return refuse(h, D_L0002, "%.*s%s%s", (int)(hole - text), text, values, hole + 2);
+    if (hole) {
+        const char *rest = hole + 2;
+        if (!*values && strncmp(rest, " and ", 5) == 0) rest += 5;
+        return refuse(h, D_L0002, "%.*s%s%s", (int)(hole - text), text, values, rest);
+    }
     char place[120] = "";
     const vm_source *s = op->span.file ? vm_source_at(h->f->comp, op->span.file) : NULL;
     if (s) {

@@ -54,6 +54,8 @@ struct ir_value {
     enum ir_why why;
     const char *reason;     // text for --emit=layout
     vm_span span;
+    bool divided;           // facts of pass_divides, asked by ir_divisor
+    uint64_t divisor, promised;
     void *tmp;              // a pass's own
 };
 

@@ -20,3 +20,5 @@ typedef struct {
 } ir_effect;
 enum { IR_MAX_EFFECTS = 4 };
 uint32_t ir_effects(const ir_op *op, ir_effect out[IR_MAX_EFFECTS]);
+/// pass_bounds.c: sets guard and align on memory operations, from the divisors of pass_divides.
+void ir_prove_bounds(ir_func *f);

@@ -196,12 +196,15 @@ void ir_pass_smem(ir_func *f) {
     for (uint32_t k = 0; k < p.ops.n; k++) p.ops.at[k]->tmp = NULL;
 }
 
-// Whether a reduction along dim (-1: all) joins threads of different warps.
-static bool crosses_warps(const layout *l, int dim) {
+// Whether a reduction along dim (-1: all) joins threads beyond what shuffles within a warp reach.
+static bool needs_memory(const layout *l, int dim) {
     layout_digit d[LAYOUT_MAX_MODES * 2];
     const int n = layout_digits(l, d);
-    for (int i = 0; i < n; i++)
-        if (d[i].spatial && (dim < 0 || d[i].dim == dim) && d[i].div * d[i].extent > 32) return true;
+    for (int i = 0; i < n; i++) {
+        if (!d[i].spatial || d[i].dim < 0 || (dim >= 0 && d[i].dim != dim)) continue;
+        const bool pow2 = !(d[i].extent & (d[i].extent - 1)) && !(d[i].div & (d[i].div - 1));
+        if (!pow2 || d[i].div * d[i].extent > 32) return true;
+    }
     return false;
 }
 
@@ -215,10 +218,13 @@ uint32_t ir_scratch_bytes(const ir_op *op) {
         return (uint32_t)ir_elems(y) * vm_cell(y->elem);
     }
     if (cls == C_REDUCE || cls == C_SCAN) {
+        // 16-bit floats are accumulated as f32.
         const ir_type *y = &op->res[0]->type;
-        if (!x->reg || !crosses_warps(x->reg, (int)ir_int(op, AT_dim, -1))) return 0;
-        const uint32_t slots = y->reg ? (uint32_t)y->reg->slots : 1;
-        return (uint32_t)x->reg->threads * slots * vm_cell(x->elem);
+        const uint32_t cell = vm_is_float(x->elem) && vm_cell(x->elem) < 4 ? 4 : vm_cell(x->elem);
+        if (!x->reg) return 0;
+        if (cls == C_SCAN) return (uint32_t)ir_elems(x) * cell;
+        if (!needs_memory(x->reg, (int)ir_int(op, AT_dim, -1))) return 0;
+        return (uint32_t)x->reg->threads * (y->reg ? (uint32_t)y->reg->slots : 1) * cell;
     }
     if (cls == C_MEM && (vm_insts[op->inst].fx & FX_WRITE) && op->nres == 1 && !ir_enclosing(op, I_simt))
         return 16; // an atomic is done by one thread, which hands its result round
