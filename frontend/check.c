@@ -71,6 +71,9 @@ static void expr(check *c, const ast *n) {
         }
         break;
     }
+    case AST_ARG:
+        if (fe_option_word(c->e, n)) return;
+        break;
     case AST_LAMBDA:
         fe_push(c->e);
         for (uint32_t i = 0; i < n->nnames; i++) declare(c, n->names[i], n->names_span[i]);
@@ -282,6 +285,7 @@ void fe_check(fe_eval *e, fe_module *m) {
     const fe_state old = fe_save(e);
     check c = {.e = e, .m = m};
     duplicates(&c);
-    for (uint32_t i = 0; i < m->tree->nkids; i++) item(&c, m->tree->kid[i]);
+    for (uint32_t i = 0; i < m->tree->nkids; i++)
+        if (!fe_broken(m->tree->kid[i])) item(&c, m->tree->kid[i]);
     fe_restore(e, &old);
 }

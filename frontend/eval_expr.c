@@ -433,6 +433,14 @@ fe_value *fe_index(fe_eval *e, fe_value *x, fe_args *args, vm_span at) {
 
 // ---- calls --------------------------------------------------------------------------------------
 
+bool fe_option_word(fe_eval *e, const ast *arg) {
+    static const char *const options[] = {"via", "evict", "order", "scope", "cmp", "op", "round"};
+    if (arg->kind != AST_ARG || !arg->nkids || arg->kid[0]->kind != AST_ID) return false;
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+        if (!strcmp(arg->name, options[i])) return !fe_find(e->scope, arg->kid[0]->name);
+    return false;
+}
+
 void fe_eval_args(fe_eval *e, uint32_t n, ast *const *kids, fe_args *out) {
     out->n = n;
     out->at = vm_newn(e->arena, fe_arg, n + 1);
@@ -445,6 +453,11 @@ void fe_eval_args(fe_eval *e, uint32_t n, ast *const *kids, fe_args *out) {
             k = k->kid[0];
         }
         a->node = k;
+        if (fe_option_word(e, kids[i])) {
+            a->form = FA_VALUE;
+            a->v = fe_string(e, k->name);
+            continue;
+        }
         switch (k->kind) {
         case AST_ALL: a->form = FA_ALL; break;
         case AST_WINDOW: case AST_RANGE:
@@ -515,6 +528,16 @@ static fe_value *method(fe_eval *e, const ast *callee, fe_value *x, fe_args *arg
     return fe_call(e, fe_member(e, x, name, where), args, at);
 }
 
+/// A method may have the name of an instruction, `fn wait(r: Ring)`: it hides the instruction only
+/// where the first argument is a struct.
+static bool meant_for_struct(const fe_value *fn, const fe_args *args) {
+    const ast *params = fe_kid(fn->node, 1), *t = params && params->nkids ? fe_bare(fe_kid(params->kid[0], 0)) : NULL;
+    if (t && t->kind == AST_INDEX) t = fe_bare(t->kid[0]);
+    const fe_binding *b = t && t->kind == AST_ID ? fe_find_in(fn->module->globals, t->name) : NULL;
+    if (!b || !b->value || b->value->kind != FV_STRUCT_TYPE) return true;
+    return args->n && args->at[0].form == FA_VALUE && args->at[0].v->kind == FV_STRUCT;
+}
+
 static fe_value *call(fe_eval *e, const ast *n) {
     const ast *callee = fe_bare(n->kid[0]);
     fe_args args;
@@ -540,6 +563,10 @@ static fe_value *call(fe_eval *e, const ast *n) {
     }
     fe_value *f = fe_expr(e, callee);
     fe_eval_args(e, n->nkids - 1, n->kid + 1, &args);
+    if (callee->kind == AST_ID && f->kind == FV_FN && fe_is_builtin(callee->name) && !meant_for_struct(f, &args)) {
+        f = fe_new_value(e, FV_BUILTIN);
+        f->s = callee->name;
+    }
     return fe_call(e, f, &args, n->span);
 }
 

@@ -56,8 +56,11 @@ const char *fe_bad_type_name(fe_eval *e, const char *name); // message if it loo
 fe_value *fe_layout_builtin(fe_eval *e, const char *name, fe_args *args, vm_span at);
 fe_value *fe_layout_binary(fe_eval *e, enum ast_op op, fe_value *x, fe_value *y, vm_span at);
 fe_value *fe_layout_error(fe_eval *e, vm_span at, const char *what, const char *why);
+bool fe_broken(const ast *a); // holds an AST_ERROR: reported, not evaluated
 static inline const ast *fe_bare(const ast *a) {
     while (a && a->kind == AST_PAREN && a->nkids) a = a->kid[0];
     return a;
 }
 static inline ast *fe_kid(const ast *a, uint32_t i) { return a && i < a->nkids ? a->kid[i] : NULL; }
+/// `via = bulk`, `order = acquire`: options whose words need no quotes, unless a variable has that name.
+bool fe_option_word(fe_eval *e, const ast *arg);

@@ -74,7 +74,7 @@ static void metas_in(lower *l, const ast *n, const char **seen, uint32_t *count,
             if (strcmp(seen[i], n->name) == 0) return;
         const fe_binding *b = fe_find(l->k->metas, n->name);
         if (b && b->value && lw_number(b->value)) {
-            vm_put(t, "%s%s = %s", *count ? ", " : " with ", n->name, fe_describe(l->e, b->value));
+            vm_put(t, " and %s = %s", n->name, fe_describe(l->e, b->value));
             seen[(*count)++] = n->name;
         }
     }
@@ -86,6 +86,7 @@ static const char *requirement(lower *l, const ast *n) {
     vm_text t = {.arena = l->a};
     vm_put(&t, "requires ");
     if (s && n->span.hi <= s->size && n->span.lo < n->span.hi) vm_putn(&t, s->text + n->span.lo, n->span.hi - n->span.lo);
+    vm_put(&t, ", but {}"); // the host puts the values of the parameters in
     const char *seen[8];
     uint32_t count = 0;
     metas_in(l, n, seen, &count, &t);
