@@ -104,7 +104,7 @@ static LLVMValueRef float_to_int(cg *g, vm_dtype to, LLVMValueRef x, bool f64) {
 // ---- small floats to f32 ------------------------------------------------------------------------
 
 /// Exponent and mantissa bits moved to where f32 has them, then times a power of two, which makes
-/// subnormals normal too. The multiplication must not flush them: it is written as PTX.
+/// subnormals normal too (plain LLVM arithmetic does not flush).
 static LLVMValueRef small_to_f32(cg *g, vm_dtype from, LLVMValueRef x) {
     const vm_dtype_info *d = &vm_dtypes[from];
     LLVMValueRef u = cg_code(g, from, x, g->t_i32);
@@ -120,9 +120,8 @@ static LLVMValueRef small_to_f32(cg *g, vm_dtype from, LLVMValueRef x) {
     LLVMValueRef mag = LLVMBuildAnd(g->b, u, cg_i32(g, (int64_t)all), "");
     LLVMValueRef sign = LLVMBuildShl(g->b, u, cg_i32(g, 31 - (e + m)), "");
     sign = LLVMBuildAnd(g->b, sign, cg_i32(g, 0x80000000), "");
-    LLVMValueRef args[2] = {as_f32(g, LLVMBuildShl(g->b, mag, cg_i32(g, 23 - m), "")),
-                            as_f32(g, cg_i32(g, (int64_t)(254 - bias) << 23))};
-    LLVMValueRef y = cg_asm(g, "mul.rn.f32 $0, $1, $2;", "=f,f,f", g->t_f32, 2, args, false);
+    LLVMValueRef y = as_f32(g, LLVMBuildShl(g->b, mag, cg_i32(g, 23 - m), ""));
+    y = LLVMBuildFMul(g->b, y, as_f32(g, cg_i32(g, (int64_t)(254 - bias) << 23)), "");
     y = as_bits(g, y);
     if (d->special == SP_NAN) {
         LLVMValueRef nan = LLVMBuildICmp(g->b, LLVMIntEQ, mag, cg_i32(g, (int64_t)all), "");
@@ -162,6 +161,11 @@ static LLVMValueRef f32_to_scale(cg *g, LLVMValueRef x, vm_rounding r) {
         n = LLVMBuildAdd(g->b, LLVMBuildAdd(g->b, n, cg_i32(g, 0x3fffff), ""), odd, "");
     }
     n = LLVMBuildLShr(g->b, n, cg_i32(g, 23), "");
+    if (r.round == R_NEAREST) { // below 2^-126 the leading one is no exponent: 2^-127 is code 0
+        LLVMValueRef tiny = LLVMBuildICmp(g->b, LLVMIntULT, mag, cg_i32(g, 0x800000), "");
+        LLVMValueRef up = LLVMBuildICmp(g->b, LLVMIntUGT, mag, cg_i32(g, 0x600000), "");
+        n = select_if(g, tiny, LLVMBuildZExt(g->b, up, g->t_i32, ""), n);
+    }
     LLVMValueRef big = LLVMBuildICmp(g->b, LLVMIntUGT, n, cg_i32(g, 254), "");
     LLVMValueRef inf = LLVMBuildICmp(g->b, LLVMIntUGE, mag, cg_i32(g, 0x7f800000), "");
     n = select_if(g, big, cg_i32(g, r.saturate || r.round == R_ZERO ? 254 : 255), n);

@@ -69,12 +69,10 @@ static LLVMValueRef f32_function(cg *g, vm_inst i, LLVMValueRef x, bool exact) {
         x = approx(g, "llvm.nvvm.lg2.approx.ftz.f", x);
         return LLVMBuildFMul(g->b, x, f32_const(g, 0.6931471805599453), "");
     case I_sqrt:
-        return exact ? call_typed(g, "llvm.sqrt", ".f32", 1, &x)
-                     : approx(g, "llvm.nvvm.sqrt.approx.ftz.f", x);
+        return approx(g, exact ? "llvm.nvvm.sqrt.rn.ftz.f" : "llvm.nvvm.sqrt.approx.ftz.f", x);
     case I_rsqrt: return approx(g, "llvm.nvvm.rsqrt.approx.ftz.f", x);
     case I_rcp:
-        return exact ? LLVMBuildFDiv(g->b, f32_const(g, 1), x, "")
-                     : approx(g, "llvm.nvvm.rcp.approx.ftz.f", x);
+        return approx(g, exact ? "llvm.nvvm.rcp.rn.ftz.f" : "llvm.nvvm.rcp.approx.ftz.f", x);
     case I_sin: return approx(g, "llvm.nvvm.sin.approx.ftz.f", x);
     case I_cos: return approx(g, "llvm.nvvm.cos.approx.ftz.f", x);
     case I_tanh: return cg_asm(g, "tanh.approx.f32 $0, $1;", "=f,f", g->t_f32, 1, &x, false);
@@ -95,8 +93,36 @@ static LLVMValueRef f64_function(cg *g, vm_inst i, LLVMValueRef x) {
     }
 }
 
+/// f32 flushes denormals, the narrower types do not: an attribute of the function would do it to all
+/// of them, so f32 says it instruction by instruction.
+static LLVMValueRef f32_basic(cg *g, vm_inst i, LLVMValueRef const *x) {
+    static const char *const name[I_count_] = {
+        [I_add] = "llvm.nvvm.add.rn.ftz.f", [I_mul] = "llvm.nvvm.mul.rn.ftz.f",
+        [I_fma] = "llvm.nvvm.fma.rn.ftz.f", [I_min] = "llvm.nvvm.fmin.ftz.f",
+        [I_max] = "llvm.nvvm.fmax.ftz.f",
+    };
+    LLVMValueRef a[3] = {x[0], NULL, NULL};
+    if (i == I_neg) return LLVMBuildFNeg(g->b, x[0], "");
+    if (i == I_abs) return fabs_of(g, x[0]);
+    if (vm_insts[i].nops > 1) a[1] = x[1];
+    if (vm_insts[i].nops > 2) a[2] = x[2];
+    if (i == I_sub) {
+        a[1] = LLVMBuildFNeg(g->b, x[1], "");
+        return cg_call(g, name[I_add], g->t_f32, 2, a);
+    }
+    return name[i] ? cg_call(g, name[i], g->t_f32, (unsigned)vm_insts[i].nops, a) : NULL;
+}
+
+static LLVMValueRef f32_compare(cg *g, vm_inst i, LLVMValueRef const *x) {
+    static const char *const how[I_count_] = {[I_eq] = "eq", [I_ne] = "neu", [I_lt] = "lt",
+                                              [I_le] = "le", [I_gt] = "gt", [I_ge] = "ge"};
+    LLVMValueRef a[2] = {x[0], x[1]};
+    return cg_asm(g, vm_format(g->arena, "setp.%s.ftz.f32 $0, $1, $2;", how[i]), "=b,f,f", g->t_i1, 2, a, false);
+}
+
 /// One instruction each on every float type and on pairs; NULL if it is none of these.
 static LLVMValueRef float_basic(cg *g, vm_inst i, LLVMValueRef const *x) {
+    if (LLVMTypeOf(x[0]) == g->t_f32) return f32_basic(g, i, x);
     const char *s = suffix_of(g, LLVMTypeOf(x[0]));
     LLVMValueRef two[2] = {x[0], NULL};
     switch (i) {
@@ -126,19 +152,21 @@ static LLVMRealPredicate real_predicate(vm_inst i) {
 static LLVMValueRef float_elem(cg *g, vm_inst i, vm_dtype t, LLVMValueRef const *x, bool exact) {
     const vm_rounding near = {R_NEAREST, false};
     if (vm_insts[i].cls == C_CMP) {
-        // LLVM prints a comparison of bf16 with the flushing of f32, which ptxas does not take.
+        if (t == T_f32) return f32_compare(g, i, x);
+        // sm_80 has no comparison of bf16; as f32 it costs two shifts.
         const vm_dtype in = t == T_bf16 ? T_f32 : t;
         return LLVMBuildFCmp(g->b, real_predicate(i), cg_cast(g, t, in, x[0], near),
                              cg_cast(g, t, in, x[1], near), "");
     }
     LLVMValueRef y = float_basic(g, i, x);
     if (y) return y;
+    if (t == T_f32 && (i == I_floor || i == I_ceil))
+        return approx(g, i == I_floor ? "llvm.nvvm.floor.ftz.f" : "llvm.nvvm.ceil.ftz.f", x[0]);
     if (t == T_f64) return i == I_div ? LLVMBuildFDiv(g->b, x[0], x[1], "") : f64_function(g, i, x[0]);
     LLVMValueRef a = cg_cast(g, t, T_f32, x[0], near);
     if (i == I_div) {
         LLVMValueRef args[2] = {a, cg_cast(g, t, T_f32, x[1], near)};
-        y = exact ? LLVMBuildFDiv(g->b, args[0], args[1], "")
-                  : cg_call(g, "llvm.nvvm.div.full.ftz", g->t_f32, 2, args);
+        y = cg_call(g, exact ? "llvm.nvvm.div.rn.ftz.f" : "llvm.nvvm.div.full.ftz", g->t_f32, 2, args);
     } else {
         y = f32_function(g, i, a, exact);
     }

@@ -99,7 +99,6 @@ static void add_function(cg *g) {
     const LLVMAttributeIndex self = (LLVMAttributeIndex)LLVMAttributeFunctionIndex;
     enum_attr(g, self, "nounwind", 0);
     enum_attr(g, self, "convergent", 0);
-    string_attr(g, "denormal-fp-math-f32", "preserve-sign,preserve-sign");
     char text[48];
     snprintf(text, sizeof text, "%d,1,1", f->warps * 32);
     string_attr(g, "nvvm.reqntid", text);
