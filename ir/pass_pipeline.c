@@ -317,6 +317,7 @@ static void transform(pipeline *p) {
     for (uint32_t k = 0; k < p->blocks.n; k++) {
         fetch_block *x = &p->blocks.at[k];
         if (x->depth == 1) clone_block(p, &top, x, index, NULL);
+        if (top.before == x->op) top.before = x->op->next;
         ir_remove(x->op);
         for (uint32_t i = 0; i < x->tensors.n && x->depth > 1; i++) {
             ir_op *alloc = x->tensors.at[i];
@@ -383,6 +384,7 @@ static void collect(ir_op *op, void *user) {
 void ir_pass_pipeline(ir_func *f) {
     op_list ops = {0};
     ir_walk(f->body, collect, &ops);
+    const uint32_t errors = f->comp->nerrors;
     for (uint32_t i = 0; i < ops.n; i++) {
         ir_op *op = ops.at[i];
         if (!op->parent) continue; // a fetch that its loop has taken
@@ -393,4 +395,5 @@ void ir_pass_pipeline(ir_func *f) {
             vm_help(f->comp, d, "a fetch block belongs to the loop with #[pipeline(n)] whose body it stands in");
         }
     }
+    if (ops.n && f->comp->nerrors == errors) ir_pass_fold(f); // indices of the prologue
 }
