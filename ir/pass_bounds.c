@@ -14,6 +14,7 @@ typedef struct {
 typedef struct {
     ir_func *f;
     const ir_op *launch;
+    const ir_op *at;    // access in question: conditions around it hold
 } prover;
 
 enum { MAX_DEPTH = 24, BIG = 1 << 30 };
@@ -182,12 +183,52 @@ static bound upper_div(const prover *k, const ir_value *x, int64_t c, int depth)
     return reduced(b);
 }
 
+// Calls of next_fact give the comparisons x < y that hold at the access, innermost first.
+static const ir_op *next_fact(const ir_op **op) {
+    while ((*op)->parent->parent) {
+        const ir_op *in = *op, *out = in->parent->parent;
+        const bool then = out->inst == I_if && in->parent == out->regions[0];
+        *op = out;
+        if (then && out->ops[0]->def && out->ops[0]->def->inst == I_lt) return out->ops[0]->def;
+    }
+    return NULL;
+}
+
+// if (v < y): with d dividing both, v + d <= y.
+static bound from_condition(const prover *k, const ir_value *v) {
+    const ir_op *op = k->at;
+    for (const ir_op *lt; (lt = next_fact(&op)) != NULL;) {
+        if (strip(lt->ops[0]) != v) continue;
+        bound b = normal(lt->ops[1], 0);
+        const uint64_t x = ir_divisor(v), y = ir_divisor(lt->ops[1]);
+        const uint64_t d = x && y ? (uint64_t)gcd_of((int64_t)(x % (1ull << 40)), (int64_t)(y % (1ull << 40))) : x | y;
+        b.slack = d && d < BIG ? (int64_t)d : 1;
+        return reduced(b);
+    }
+    return (bound){0};
+}
+
+// The least value of sym that conditions with constants leave: if (c < sym), sym a multiple of d.
+static int64_t least(const prover *k, const ir_value *sym) {
+    const ir_op *op = k->at;
+    int64_t most = INT64_MIN, c;
+    for (const ir_op *lt; (lt = next_fact(&op)) != NULL;) {
+        if (strip(lt->ops[1]) != sym || !ir_known(lt->ops[0], &c) || c < 0 || c > BIG) continue;
+        const uint64_t d = ir_divisor(sym);
+        const int64_t x = d && d < BIG ? (c / (int64_t)d + 1) * (int64_t)d : c + 1;
+        if (x > most) most = x;
+    }
+    return most;
+}
+
 static bound upper(const prover *k, const ir_value *v, int depth) {
     const bound none = {0};
     v = strip(v);
     int64_t c, d;
     if (ir_known(v, &c)) return constant(c);
     if (depth > MAX_DEPTH) return none;
+    const bound said = from_condition(k, v);
+    if (said.ok) return said;
     if (!v->def) {
         const ir_op *loop = v->owner ? v->owner->parent : NULL;
         if (loop && loop->inst == I_simt && v->index == 0) return constant(ir_group_threads(loop) - 1);
@@ -286,8 +327,11 @@ static bool inside(const prover *k, const ir_value *view, const ir_access *a, in
         else if (x.ok) return false;
         else if (!(x = upper(k, v, 0)).ok) return false;
     }
-    // A whole dimension of run-time extent is itself.
-    if (!x.ok) return !e.sym && e.q == 1 && need <= e.p;
+    if (!x.ok && e.sym) {
+        const int64_t m = least(k, e.sym);
+        return m > 0 && m < BIG && e.p > 0 && e.p < BIG && need <= m * e.p / e.q;
+    }
+    if (!x.ok) return e.q == 1 && need <= e.p;
     return x.sym == e.sym && x.p * e.q == e.p * x.q && need <= x.slack;
 }
 
@@ -336,7 +380,8 @@ static int64_t alignment(const prover *k, const ir_value *view, const ir_access 
 }
 
 static void visit(ir_op *op, void *user) {
-    const prover *k = user;
+    prover *k = user;
+    k->at = op;
     ir_value *views[2] = {NULL, NULL};
     switch (op->inst) {
     case I_copy:
