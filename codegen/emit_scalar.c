@@ -57,28 +57,37 @@ static LLVMValueRef erf_of(cg *g, LLVMValueRef x) {
     return call_typed(g, "llvm.copysign", ".f32", 2, args);
 }
 
-/// Functions of one f32; f16 and bf16 come through here too.
-static LLVMValueRef f32_function(cg *g, vm_inst i, LLVMValueRef x, bool exact) {
+/// Functions of one f32. f16 and bf16 come through here too: those do not flush denormals.
+static LLVMValueRef f32_function(cg *g, vm_inst i, LLVMValueRef x, bool exact, bool flush) {
+    const char *const approximate[I_count_] = {
+        [I_exp2] = flush ? "llvm.nvvm.ex2.approx.ftz.f32" : "llvm.nvvm.ex2.approx.f32",
+        [I_log2] = flush ? "llvm.nvvm.lg2.approx.ftz.f" : "llvm.nvvm.lg2.approx.f",
+        [I_sqrt] = flush ? "llvm.nvvm.sqrt.approx.ftz.f" : "llvm.nvvm.sqrt.approx.f",
+        [I_rsqrt] = flush ? "llvm.nvvm.rsqrt.approx.ftz.f" : "llvm.nvvm.rsqrt.approx.f",
+        [I_rcp] = flush ? "llvm.nvvm.rcp.approx.ftz.f" : "llvm.nvvm.rcp.rn.f",
+        [I_sin] = flush ? "llvm.nvvm.sin.approx.ftz.f" : "llvm.nvvm.sin.approx.f",
+        [I_cos] = flush ? "llvm.nvvm.cos.approx.ftz.f" : "llvm.nvvm.cos.approx.f",
+    };
     switch (i) {
-    case I_floor: return call_typed(g, "llvm.floor", ".f32", 1, &x);
-    case I_ceil: return call_typed(g, "llvm.ceil", ".f32", 1, &x);
-    case I_exp2: return exp2_of(g, x);
-    case I_exp: return exp2_of(g, LLVMBuildFMul(g->b, x, f32_const(g, 1.4426950408889634), ""));
-    case I_log2: return approx(g, "llvm.nvvm.lg2.approx.ftz.f", x);
+    case I_floor: return flush ? approx(g, "llvm.nvvm.floor.ftz.f", x) : call_typed(g, "llvm.floor", ".f32", 1, &x);
+    case I_ceil: return flush ? approx(g, "llvm.nvvm.ceil.ftz.f", x) : call_typed(g, "llvm.ceil", ".f32", 1, &x);
+    case I_exp:
+        x = LLVMBuildFMul(g->b, x, f32_const(g, 1.4426950408889634), "");
+        return approx(g, approximate[I_exp2], x);
     case I_log:
-        x = approx(g, "llvm.nvvm.lg2.approx.ftz.f", x);
+        x = approx(g, approximate[I_log2], x);
         return LLVMBuildFMul(g->b, x, f32_const(g, 0.6931471805599453), "");
-    case I_sqrt:
-        return approx(g, exact ? "llvm.nvvm.sqrt.rn.ftz.f" : "llvm.nvvm.sqrt.approx.ftz.f", x);
-    case I_rsqrt: return approx(g, "llvm.nvvm.rsqrt.approx.ftz.f", x);
-    case I_rcp:
-        return approx(g, exact ? "llvm.nvvm.rcp.rn.ftz.f" : "llvm.nvvm.rcp.approx.ftz.f", x);
-    case I_sin: return approx(g, "llvm.nvvm.sin.approx.ftz.f", x);
-    case I_cos: return approx(g, "llvm.nvvm.cos.approx.ftz.f", x);
     case I_tanh: return cg_asm(g, "tanh.approx.f32 $0, $1;", "=f,f", g->t_f32, 1, &x, false);
     case I_erf: return erf_of(g, x);
-    default: return NULL;
+    case I_sqrt:
+        if (exact) return approx(g, flush ? "llvm.nvvm.sqrt.rn.ftz.f" : "llvm.nvvm.sqrt.rn.f", x);
+        break;
+    case I_rcp:
+        if (exact) return approx(g, flush ? "llvm.nvvm.rcp.rn.ftz.f" : "llvm.nvvm.rcp.rn.f", x);
+        break;
+    default: break;
     }
+    return approximate[i] ? approx(g, approximate[i], x) : NULL;
 }
 
 static LLVMValueRef f64_function(cg *g, vm_inst i, LLVMValueRef x) {
@@ -160,15 +169,15 @@ static LLVMValueRef float_elem(cg *g, vm_inst i, vm_dtype t, LLVMValueRef const 
     }
     LLVMValueRef y = float_basic(g, i, x);
     if (y) return y;
-    if (t == T_f32 && (i == I_floor || i == I_ceil))
-        return approx(g, i == I_floor ? "llvm.nvvm.floor.ftz.f" : "llvm.nvvm.ceil.ftz.f", x[0]);
     if (t == T_f64) return i == I_div ? LLVMBuildFDiv(g->b, x[0], x[1], "") : f64_function(g, i, x[0]);
     LLVMValueRef a = cg_cast(g, t, T_f32, x[0], near);
     if (i == I_div) {
         LLVMValueRef args[2] = {a, cg_cast(g, t, T_f32, x[1], near)};
-        y = cg_call(g, exact ? "llvm.nvvm.div.rn.ftz.f" : "llvm.nvvm.div.full.ftz", g->t_f32, 2, args);
+        const char *name = t == T_f32 ? (exact ? "llvm.nvvm.div.rn.ftz.f" : "llvm.nvvm.div.full.ftz")
+                                      : (exact ? "llvm.nvvm.div.rn.f" : "llvm.nvvm.div.full");
+        y = cg_call(g, name, g->t_f32, 2, args);
     } else {
-        y = f32_function(g, i, a, exact);
+        y = f32_function(g, i, a, exact, t == T_f32);
     }
     return y ? cg_cast(g, T_f32, t, y, near) : NULL;
 }
