@@ -82,6 +82,7 @@ static bool take_defines(inst *t, uint32_t n, const fe_define *defs) {
 
 static bool start(inst *t, fe_eval *e, fe_module *m, const ast *kernel, uint32_t n, const fe_define *defs, vm_span at) {
     *t = (inst){.e = e, .m = m, .kernel = kernel, .meta = fe_kid(kernel, 0), .clauses = fe_kid(kernel, 2), .at = at};
+    if (fe_broken(kernel)) return false;
     if (!at.file) t->at = kernel->name_span.file ? kernel->name_span : kernel->span;
     t->nmeta = t->meta ? t->meta->nkids : 0;
     t->given = vm_newn(e->arena, fe_value *, t->nmeta + 1);

@@ -11,8 +11,19 @@ static const char *basename_of(fe_eval *e, const char *path) {
     return vm_internn(e->comp, base, n > 4 && !strcmp(base + n - 4, ".tvm") ? n - 4 : n);
 }
 
+bool fe_broken(const ast *a) {
+    if (!a) return false;
+    if (a->kind == AST_ERROR) return true;
+    for (uint32_t i = 0; i < a->nkids; i++)
+        if (fe_broken(a->kid[i])) return true;
+    for (const ast *x = a->attrs; x; x = x->next)
+        if (fe_broken(x)) return true;
+    return false;
+}
+
 static void item(fe_eval *e, fe_module *m, const ast *n, enum fe_kind k) {
-    fe_value *v = fe_new_value(e, k);
+    if (!n->name) return;
+    fe_value *v = fe_new_value(e, fe_broken(n) ? FV_POISON : k);
     v->node = n;
     v->module = m;
     v->span = n->name_span;
@@ -39,8 +50,11 @@ static void declare(fe_eval *e, fe_module *m) {
         case AST_CONST:
             for (uint32_t k = 0; k < n->nkids; k++) {
                 const ast *b = n->kid[k];
-                for (uint32_t j = 0; b->kind == AST_BIND && j < b->nnames; j++)
-                    fe_bind(e, b->names[j], NULL, NULL, false, b->names_span[j])->lazy = b;
+                for (uint32_t j = 0; b->kind == AST_BIND && j < b->nnames; j++) {
+                    fe_binding *g = fe_bind(e, b->names[j], NULL, NULL, false, b->names_span[j]);
+                    if (fe_broken(b)) g->value = fe_poison(e);
+                    else g->lazy = b;
+                }
             }
             break;
         case AST_FN: item(e, m, n, FV_FN); break;

@@ -160,6 +160,7 @@ static void test_structs_and_modules(void **s) {
              "const fn f() -> (i32, u32) { var r = l.ring(); r.next(); r.next(); return (r.slot, r.phase); }\n"
              "const x = f();", "(1, 1)");
     expect_x("struct P { a: int; b: int; } const fn f() -> int { var p = P(b = 2, a = 1); p.a += 40; p.b = p.a + p.b; return p.b; } const x = f();", "43");
+    expect_x("struct P { a: int; } fn max(p: P) -> int { return max(p.a, 9); } const p = P(a = 4); const x = p.max() + max(1, 2);", "11");
     expect_x("const x = target.sm >= 80 && target.has(\"wgmma\");", "true");
 }
 
