@@ -40,6 +40,7 @@ fe_value *lw_rt(lower *l, ir_value *v) {
 ir_value *lw_emit(lower *l, vm_inst i, uint32_t n, ir_value *const *ops, ir_type t) {
     ir_value *v = ir_emit1(&l->b, i, n, ops, t);
     if (l->lift && t.space == IS_REG) v->tmp = l->lift;
+    if (l->exact && vm_insts[i].cls == C_ELEM && vm_is_float(t.elem)) ir_set_int(v->def, AT_exact, 1);
     return v;
 }
 
@@ -62,6 +63,19 @@ int64_t lw_attr_int(lower *l, const ast *attr, int64_t otherwise) {
         return otherwise;
     }
     return fe_const_int(l->e, v, &n) ? n : otherwise;
+}
+
+void lw_attr_copies(lower *l, const ast *attr, ir_op *op) {
+    for (uint32_t i = 1; attr->kind == AST_CALL && i < attr->nkids; i++) {
+        const ast *a = attr->kid[i];
+        if (a->kind != AST_ARG || !a->nkids || !a->name) continue;
+        const char *word = a->kid[0]->kind == AST_ID || a->kid[0]->kind == AST_STRING ? a->kid[0]->name : "";
+        const bool via = strcmp(a->name, "via") == 0, evict = strcmp(a->name, "evict") == 0;
+        if (via && (!strcmp(word, "cp_async") || !strcmp(word, "bulk") || !strcmp(word, "tensor")))
+            ir_set_str(op, AT_via, word);
+        else if (evict && (!strcmp(word, "first") || !strcmp(word, "last"))) ir_set_str(op, AT_evict, word);
+        else vm_report(l->c, D_E0354, a->span, "#[pipeline(n)] knows via = cp_async, bulk or tensor, and evict = first or last");
+    }
 }
 
 void lw_dead(lower *l) {
@@ -215,9 +229,14 @@ ir_func *ir_lower(ir_module *m, fe_eval *e, const fe_instance *k) {
     e->scope = k->metas;
     e->hooks = &lw_hooks;
     e->user = &l;
+    e->flow.active = true;
+    e->flow.jumping = false;
+    e->ret_type = NULL;
+    e->loop = 0;
     fe_push(e);
     const bool shaped = lw_launch_shape(&l, n->kid[2]);
     l.threads = f->warps * 32;
+    l.exact = lw_attr(n->attrs, "strict") != NULL;
     const ast *regs = lw_attr(n->attrs, "regs");
     if (regs) f->regs = (int)lw_attr_int(&l, regs, 0);
     parameters(&l, n->kid[1], n);

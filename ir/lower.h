@@ -60,6 +60,7 @@ typedef struct {
     ir_builder b;
     bool dead;                   // code that control never reaches: emitted into a loose region
     bool host;                   // the host region is being lowered
+    bool exact;                  // under #[strict]
     lw_lift *lift;
     lw_loop *loop;
     lw_frame *frame;
@@ -95,6 +96,8 @@ ir_value *lw_emit(lower *l, vm_inst i, uint32_t n, ir_value *const *ops, ir_type
 const ast *lw_attr(const ast *attrs, const char *name);
 /// Integer argument of an attribute CALL; `otherwise` if absent or wrong (reported).
 int64_t lw_attr_int(lower *l, const ast *attr, int64_t otherwise);
+/// Named arguments of #[pipeline(n, via = …, evict = …)] onto op.
+void lw_attr_copies(lower *l, const ast *attr, ir_op *op);
 void lw_dead(lower *l);           // control never comes here: see lower.dead
 ir_builder lw_enter(lower *l, ir_region *r, bool *dead);  // code goes into r; returns what to restore
 void lw_leave(lower *l, ir_builder saved, bool dead);

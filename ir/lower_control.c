@@ -257,10 +257,13 @@ void lw_if(fe_eval *e, fe_value *cond, ast *node) {
     if (both_jump(op)) lw_dead(l);
 }
 
-static void exec_loop_body(lower *l, const lw_carry *carry, bool pipelined, const ast *body) {
+static void exec_loop_body(lower *l, const lw_carry *carry, bool pipelined, const ast *node, const ast *body) {
     lw_loop loop = {carry, pipelined, l->loop};
+    const bool exact = l->exact;
     l->loop = &loop;
+    l->exact = exact || lw_attr(node->attrs, "strict");
     fe_exec_block(l->e, body);
+    l->exact = exact;
     l->loop = loop.up;
     if (!l->dead) lw_carry_out(l, carry, I_yield, body->span);
 }
@@ -303,7 +306,10 @@ void lw_for(fe_eval *e, fe_value *lo, fe_value *hi, fe_value *step, ast *node) {
     l->b.span = node->kid[0]->span;
     ir_op *op = ir_emit(&l->b, I_for, carry->nleaf + 3, ops, carry->nleaf, carry->type);
     lw_carry_pins(carry, op->res);
-    if (stages) ir_set_int(op, AT_stages, stages);
+    if (stages) {
+        ir_set_int(op, AT_stages, stages);
+        lw_attr_copies(l, lw_attr(node->attrs, "pipeline"), op);
+    }
     if (unroll) ir_set_int(op, AT_unroll, unroll);
     ir_region *r = ir_region_new(l->f, op);
     ir_add_region(op, r);
@@ -315,7 +321,7 @@ void lw_for(fe_eval *e, fe_value *lo, fe_value *hi, fe_value *step, ast *node) {
     lw_carry_bind(l, carry, args);
     fe_push(e);
     fe_bind(e, node->name, lw_rt(l, index), fe_scalar_type(e, t), false, node->name_span);
-    exec_loop_body(l, carry, stages > 0, body);
+    exec_loop_body(l, carry, stages > 0, node, body);
     fe_pop(e);
     lw_leave(l, saved, dead);
     lw_carry_bind(l, carry, op->res);
@@ -334,7 +340,7 @@ void lw_while(fe_eval *e, ast *node) {
         bool dead;
         const ir_builder saved = lw_enter(l, r, &dead);
         lw_carry_bind(l, carry, args);
-        if (k) exec_loop_body(l, carry, false, node->kid[1]);
+        if (k) exec_loop_body(l, carry, false, node, node->kid[1]);
         else {
             l->b.span = node->kid[0]->span;
             fe_value *v = fe_expr(e, node->kid[0]);

@@ -23,7 +23,10 @@ void lw_fetch(fe_eval *e, ast *node) {
     }
     ir_op *op = ir_emit(&l->b, I_fetch, 0, NULL, 0, NULL);
     const ast *a = lw_attr(node->attrs, "pipeline");
-    if (a) ir_set_int(op, AT_stages, lw_attr_int(l, a, 1));
+    if (a) {
+        ir_set_int(op, AT_stages, lw_attr_int(l, a, 1));
+        lw_attr_copies(l, a, op);
+    }
     ir_region *r = ir_region_new(l->f, op);
     ir_add_region(op, r);
     bool dead;

@@ -103,6 +103,9 @@ static const struct {
     {"let p: shared f32[128]; var t: reg f32[128] = 0.0;\n"
      "#[pipeline(3)] for i in 0..n step 128 { fetch { copy(p, a[i +: 128]); } t += load(p); }\n store(a[0 +: 128], t);",
      "stages = 3|fetch {|copy %"},
+    {"let p: shared f32[128];\n#[pipeline(3, via = bulk)] for i in 0..n step 128 { fetch { copy(p, a[i +: 128]); }"
+     " store(a[i +: 128], load(p) * 2); }", "via = \"bulk\""},
+    {"#[strict] for i in 0..n { a[i] = s * s + s; }", "exact = 1"},
     {"#[unroll(4)] for i in 0..n { w[i] = i; }", "unroll = 4"},
     {"const for i in 0..3 { w[i] = i; }", "store_elem"},
     {"let f: shared barrier[2] = 1; arrive(f[0]); expect(f[1], 64); wait(f[0], 0);", "alloc_barrier|barrier_at|arrive|expect|wait %"},
