@@ -79,3 +79,13 @@ typedef struct {
 } cg_ptxas_result;
 /// False: the environment failed (no temporary file, no process); the reason is in out->log.
 bool cg_ptxas(vm_comp *c, const char *ptx, const char *arch, bool want_cubin, cg_ptxas_result *out);
+
+// ---- hash.c -------------------------------------------------------------------------------------
+
+typedef struct {
+    const void *data;
+    size_t size;
+} cg_piece;
+/// BLAKE3 of the pieces, each with its length. Any thread.
+void cg_hash(const cg_piece *pieces, size_t n, uint8_t out[32]);
+const char *cg_version(char text[32]); // "LLVM 22.1.8"; returns text
