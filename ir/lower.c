@@ -215,7 +215,7 @@ static void check_groups(ir_op *op, void *user) {
 }
 
 ir_func *ir_lower(ir_module *m, fe_eval *e, const fe_instance *k) {
-    const uint32_t errors = m->comp->nerrors;
+    const uint32_t errors = m->comp->nreports;
     const ast *n = k->node;
     if (n->nkids < 4 || !n->kid[1] || !n->kid[2] || !n->kid[3]) return NULL;
     ir_func *f = ir_func_new(m, k->entry, n->name_span.file ? n->name_span : n->span);
@@ -253,7 +253,7 @@ ir_func *ir_lower(ir_module *m, fe_eval *e, const fe_instance *k) {
     e->scope = scope;
     e->hooks = hooks;
     e->user = user;
-    if (m->comp->nerrors == errors) return f;
+    if (m->comp->nreports == errors) return f;
     if (m->funcs.n && m->funcs.at[m->funcs.n - 1] == f) m->funcs.n--;
     return NULL;
 }

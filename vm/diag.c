@@ -64,7 +64,9 @@ vm_diag *vm_report(vm_comp *c, enum vm_code code, vm_span at, const char *fmt, .
     d->span = at;
     d->sev = rows[code].sev;
     if (d->sev == VM_WARNING && c->werror) d->sev = VM_ERROR;
-    if (!wanted(c, code) || seen(c, d)) return d; // notes hang on it unseen
+    if (!wanted(c, code)) return d;
+    c->nreports += d->sev == VM_ERROR;
+    if (seen(c, d)) return d; // notes hang on it unseen
     if (d->sev == VM_ERROR && c->nerrors++ >= c->max_errors) return d;
     if (d->sev == VM_WARNING) c->nwarnings++;
     if (c->last_diag) c->last_diag->next = d;

@@ -143,6 +143,7 @@ struct vm_comp {
     VM_VEC(vm_source *) sources; // file 1 is at[0]
     vm_diag *diags, *last_diag;  // in order of report
     uint32_t nerrors, nwarnings;
+    uint32_t nreports;           // errors, repetitions of earlier ones included (those are kept once)
     uint32_t max_errors;         // default 100; beyond it further errors are counted, not kept
     bool want_perf;              // -Wperf
     bool want_remarks;           // -Rpass
