@@ -172,3 +172,17 @@ struct tilus_plan {
 tilus_status rt_plan_new(tilus_kernel *k, tilus_plan **out);
 void rt_plan_free(tilus_plan *p);
 void rt_kernel_free(tilus_kernel *k);
+
+// ---- mapfile.c: files of tensors ----------------------------------------------------------------
+
+typedef struct {
+    const uint8_t *at;
+    size_t size;
+} rt_map;
+tilus_status rt_map_file(tilus_context *c, const char *path, rt_map *out); // read-only
+void rt_unmap(rt_map *m);
+/// Writes to a neighbour of path that rt_finish_file renames, so that no half file is ever seen.
+FILE *rt_create_file(tilus_context *c, const char *path, char temp[4096]);
+tilus_status rt_finish_file(tilus_context *c, FILE *f, const char *temp, const char *path);
+/// Elements and packed bytes of a shape; false: negative, or more than memory can have.
+bool rt_shape_bytes(vm_dtype t, int rank, const int64_t *dim, size_t *n, size_t *bytes);
