@@ -204,6 +204,94 @@ static void test_errors(void **s) {
     expect_error("const fn f() -> int { const for i in 0..1000000 { } return 1; } const x = f();", D_E0703, "100000");
 }
 
+// ---- run time behind hooks that know nothing ----------------------------------------------------
+
+static fe_value *opaque(fe_eval *e) { return fe_rt(e, NULL); }
+static fe_value *h_binary(fe_eval *e, enum ast_op op, fe_value *x, fe_value *y, vm_span at) {
+    (void)op, (void)x, (void)y, (void)at;
+    return opaque(e);
+}
+static fe_value *h_coerce(fe_eval *e, fe_value *v, const fe_type *t, vm_span at) {
+    (void)e, (void)t, (void)at;
+    return v;
+}
+static fe_value *h_declare(fe_eval *e, const char *name, const fe_type *t, fe_value *v, bool is_var, ast *attrs, vm_span at) {
+    (void)name, (void)t, (void)v, (void)is_var, (void)attrs, (void)at;
+    return opaque(e);
+}
+static void h_if(fe_eval *e, fe_value *cond, ast *n) {
+    (void)cond;
+    fe_exec_block(e, n->kid[1]);
+    if (n->nkids > 2 && n->kid[2]) fe_exec_stmt(e, n->kid[2]);
+}
+static void h_for(fe_eval *e, fe_value *lo, fe_value *hi, fe_value *step, ast *n) {
+    (void)lo, (void)hi, (void)step;
+    fe_push(e);
+    fe_bind(e, n->name, opaque(e), NULL, false, n->name_span);
+    fe_exec_block(e, n->kid[2]);
+    fe_pop(e);
+}
+static int entered, returned;
+static void h_return(fe_eval *e, fe_value *v, ast *n) { (void)e, (void)v, (void)n, returned++; }
+static void h_enter(fe_eval *e, const ast *fn) { (void)e, (void)fn, entered++; }
+static fe_value *h_leave(fe_eval *e, const ast *fn) {
+    (void)fn;
+    return opaque(e);
+}
+static const fe_hooks hooks = {.binary = h_binary, .coerce = h_coerce, .declare = h_declare, .if_ = h_if, .for_ = h_for,
+                               .return_ = h_return, .enter_fn = h_enter, .leave_fn = h_leave};
+
+/// Runs the body of `fn f(n)` with a run-time n; the first diagnostic must be `code` (D_count_: none).
+static void run_f(const char *text, enum vm_code code, int enters) {
+    world *w = open_world(text, NULL);
+    fe_check(w->e, w->m);
+    w->e->hooks = &hooks;
+    entered = returned = 0;
+    fe_arg a = {.form = FA_VALUE, .v = opaque(w->e)};
+    fe_call(w->e, fe_lookup(w->e, vm_intern(w->c, "f"), VM_NOWHERE), &(fe_args){1, &a}, VM_NOWHERE);
+    const enum vm_code got = w->c->diags ? w->c->diags->code : D_count_;
+    if (got != code || w->c->nerrors > 1 || entered != enters) fail_msg("%s\n  entered %d\n%s", text, entered, vm_diags_text(w->c, false));
+    close_world(w);
+}
+
+static void test_runtime(void **s) {
+    (void)s;
+    run_f("fn f(n: i32) { const c = n + 1; }", D_E0308, 0);
+    run_f("fn f(n: i32) { const if n > 1 { } }", D_E0308, 0);
+    run_f("fn f(n: i32) { const for i in 0..n { } }", D_E0308, 0);
+    run_f("fn f(n: i32) { let t = f32[n]; let d = local(n); }", D_E0308, 0);
+    run_f("fn f(n: i32) { const for i in 0..3 { if n > i { break; } } }", D_E0318, 0);
+    run_f("fn f(n: i32) { for i in 0..n { if i > 3 { break; } } }", D_count_, 0);
+    run_f("fn f(n: i32) -> i32 { if n > 3 { return 1; } return 2; }", D_count_, 1);
+    assert_int_equal(returned, 2);
+    run_f("fn f(n: i32) -> i32 { if bits(u4) == 4 { return n; } return 2; }", D_count_, 0);
+    run_f("fn g(k: int, n: i32) -> i32 { if k == 1 { return n; } return n + 1; } fn f(n: i32) -> i32 { return g(1, n); }", D_count_, 0);
+    run_f("const fn g(n: int) -> int { var i = 0; while i < n { i += 1; } return i; }\n"
+          "fn f(n: i32) { const c = g(10); let t = (1, 2, 3)[c - 8]; }", D_count_, 0);
+    run_f("fn f(n: i32) { let a = n + undefined; }", D_E0301, 0);
+    run_f("fn f(n: i32) { var a = 1, b = 2; for i in 0..n { let a = 5; b += a; } a = n; }", D_count_, 0);
+}
+
+static void test_assigned(void **s) {
+    (void)s;
+    world *w = open_world("struct R { s: int; } fn next(r: R) { r.s += 1; }\n"
+                          "fn f() { { let a = 1; b = a; var c = 2; c = 3; d += 1; b = 2; r.next(); e[b] = 4; for d in 0..2 { d = 1; } } }", NULL);
+    fe_push(w->e);
+    const char *const vars[] = {"a", "b", "c", "d", "e"};
+    for (size_t i = 0; i < 5; i++) fe_bind(w->e, vm_intern(w->c, vars[i]), fe_int(w->e, 0), NULL, true, VM_NOWHERE);
+    fe_value *r = fe_int(w->e, 0);
+    r->kind = FV_STRUCT;
+    r->n = 0;
+    fe_bind(w->e, vm_intern(w->c, "r"), r, NULL, true, VM_NOWHERE);
+    uint32_t n;
+    const char *const *names;
+    fe_assigned(w->e, w->m->tree->kid[2]->kid[4], &n, &names);
+    assert_int_equal(n, 4);
+    const char *const want[] = {"b", "d", "r", "e"};
+    for (size_t i = 0; i < 4; i++) assert_string_equal(names[i], want[i]);
+    close_world(w);
+}
+
 // ---- instantiation ------------------------------------------------------------------------------
 
 static const char *const kernel_text =
@@ -296,6 +384,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_numbers), cmocka_unit_test(test_types), cmocka_unit_test(test_layouts),
         cmocka_unit_test(test_functions), cmocka_unit_test(test_structs_and_modules), cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_runtime), cmocka_unit_test(test_assigned),
         cmocka_unit_test(test_instances), cmocka_unit_test(test_deduction)};
     cmocka_set_message_output(CM_OUTPUT_TAP);
     return cmocka_run_group_tests(tests, NULL, NULL);
