@@ -208,7 +208,7 @@ static void range_of(const seen *s, int64_t i, int64_t *lo, int64_t *hi) {
         return;
     }
     const int64_t own = i + s->m - s->n; // the last query sits beside the last key
-    if (s->causal && own + 1 < *hi) *hi = own + 1 > 0 ? own + 1 : 0;
+    if ((s->causal || s->window > 0) && own + 1 < *hi) *hi = own + 1 > 0 ? own + 1 : 0;
     if (s->window > 0 && own + 1 - s->window > 0) *lo = own + 1 - s->window;
 }
 static fe_value *attend(fe_eval *e, const fe_tensor *q, const fe_tensor *k, const fe_tensor *v, double scale, seen s, vm_span at) {
