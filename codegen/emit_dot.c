@@ -3,7 +3,7 @@
 // any slot order of the right owners serves, so no shape of layout is special.
 #include <string.h>
 
-#include "codegen/tile.h"
+#include "codegen/place.h"
 #include "ir/infer.h"
 
 typedef struct {
@@ -44,21 +44,6 @@ static bool fragment(const operand *o, const layout *atom, const int32_t *org, i
     return true;
 }
 
-/// `n` slots of `bits` bits as one 32-bit register; a whole register of the tile where they are one.
-static LLVMValueRef packed(cg *g, const cg_tile *t, LLVMValueRef const *words, const int32_t *slots) {
-    const unsigned bits = vm_bits(t->elem), per = 32 / bits;
-    bool whole = slots[0] % (int)per == 0;
-    for (unsigned i = 1; i < per; i++) whole &= slots[i] == slots[0] + (int)i;
-    if (whole) return words[slots[0] / (int)per];
-    LLVMValueRef r = NULL;
-    for (unsigned i = 0; i < per; i++) {
-        LLVMValueRef c = cg_code(g, t->elem, cg_slot(g, t, (uint32_t)slots[i]), g->t_i32);
-        if (i) c = LLVMBuildShl(g->b, c, cg_i32(g, i * bits), "");
-        r = r ? LLVMBuildOr(g->b, r, c, "") : c;
-    }
-    return r;
-}
-
 /// Slots beyond the tile along k must not bring in NaNs: they are made zero.
 static const cg_tile *zero_dead(cg *g, const cg_tile *x, const ir_type *t) {
     if (t->reg->shape[0] == t->dim[0] && t->reg->shape[1] == t->dim[1]) return x;
@@ -68,6 +53,46 @@ static const cg_tile *zero_dead(cg *g, const cg_tile *x, const ir_type *t) {
         s[i] = live ? LLVMBuildSelect(g->b, live, cg_slot(g, x, i), zero, "") : cg_slot(g, x, i);
     }
     return cg_tile_from_slots(g, x->elem, x->slots, s);
+}
+
+/// Registers of an operand: all there, or loaded when they are asked for.
+typedef struct {
+    vm_dtype elem;
+    cg_lazy *lazy;
+    const cg_tile *tile;
+    LLVMValueRef *word;
+} source;
+
+static source source_of(cg *g, const ir_value *v) {
+    source s = {.elem = v->type.elem, .lazy = cg_lazy_new(g, v->def)};
+    if (s.lazy) return s;
+    s.tile = zero_dead(g, cg_tile_of(g, v), &v->type);
+    s.word = vm_newn(g->arena, LLVMValueRef, cg_ni32(s.tile->elem, s.tile->slots));
+    cg_tile_to_i32(g, s.tile, s.word);
+    return s;
+}
+
+static LLVMValueRef word_of(cg *g, const source *s, int32_t w) { return s->lazy ? cg_lazy_word(g, s->lazy, (uint32_t)w) : s->word[w]; }
+
+static LLVMValueRef slot_code(cg *g, const source *s, int32_t slot) {
+    if (!s->lazy) return cg_code(g, s->elem, cg_slot(g, s->tile, (uint32_t)slot), g->t_i32);
+    LLVMValueRef w = word_of(g, s, slot / 2); // lazy loads hold 16-bit elements
+    return slot % 2 ? LLVMBuildLShr(g->b, w, cg_i32(g, 16), "") : LLVMBuildAnd(g->b, w, cg_i32(g, 0xffff), "");
+}
+
+/// The slots of one fragment register as 32 bits; a whole register of the tile where they are one.
+static LLVMValueRef packed(cg *g, const source *t, const int32_t *slots) {
+    const unsigned bits = vm_bits(t->elem), per = 32 / bits;
+    bool whole = slots[0] % (int)per == 0;
+    for (unsigned i = 1; i < per; i++) whole &= slots[i] == slots[0] + (int)i;
+    if (whole) return word_of(g, t, slots[0] / (int)per);
+    LLVMValueRef r = NULL;
+    for (unsigned i = 0; i < per; i++) {
+        LLVMValueRef c = slot_code(g, t, slots[i]);
+        if (i) c = LLVMBuildShl(g->b, c, cg_i32(g, i * bits), "");
+        r = r ? LLVMBuildOr(g->b, r, c, "") : c;
+    }
+    return r;
 }
 
 static const char *mma_name(cg *g, const mma_atom *atom, vm_dtype a, vm_dtype b, vm_dtype c) {
@@ -113,13 +138,9 @@ void emit_dot(cg *g, ir_op *op) {
     }
     const mma_atom *atom = ch.atom;
     operand a = operand_of(g, ta->reg), b = operand_of(g, tb->reg), c = operand_of(g, tc->reg);
-    const cg_tile *xa = zero_dead(g, cg_tile_of(g, op->ops[0]), ta), *xb = zero_dead(g, cg_tile_of(g, op->ops[1]), tb),
-                  *xc = cg_tile_of(g, op->ops[2]);
-    LLVMValueRef *wa = vm_newn(g->arena, LLVMValueRef, cg_ni32(xa->elem, xa->slots)),
-                 *wb = vm_newn(g->arena, LLVMValueRef, cg_ni32(xb->elem, xb->slots)),
-                 *acc = vm_newn(g->arena, LLVMValueRef, xc->slots);
-    cg_tile_to_i32(g, xa, wa);
-    cg_tile_to_i32(g, xb, wb);
+    const source xa = source_of(g, op->ops[0]), xb = source_of(g, op->ops[1]);
+    const cg_tile *xc = cg_tile_of(g, op->ops[2]);
+    LLVMValueRef *acc = vm_newn(g->arena, LLVMValueRef, xc->slots);
     for (uint32_t s = 0; s < xc->slots; s++) acc[s] = cg_slot(g, xc, s);
     const char *name = mma_name(g, atom, ta->elem, tb->elem, tc->elem);
     const int per = 32 / (int)vm_bits(ta->elem), na = atom->a->slots / per, nb = atom->b->slots / per;
@@ -137,8 +158,8 @@ void emit_dot(cg *g, ir_op *op) {
                    fragment(&b, atom->b, org, warps, false, true, kk * atom->k, o[1], sb);
             if (!fits) break;
             LLVMValueRef ra[8], rb[8];
-            for (int i = 0; i < na; i++) ra[i] = packed(g, xa, wa, sa + i * per);
-            for (int i = 0; i < nb; i++) rb[i] = packed(g, xb, wb, sb + i * per);
+            for (int i = 0; i < na; i++) ra[i] = packed(g, &xa, sa + i * per);
+            for (int i = 0; i < nb; i++) rb[i] = packed(g, &xb, sb + i * per);
             one(g, name, ta->elem, tc->elem, ra, na, rb, nb, acc, sc);
             found = true;
         }

@@ -3,9 +3,6 @@
 // of alignment; ldmatrix and stmatrix are tried first (matrix.c).
 #include "codegen/place.h"
 
-bool cg_matrix_load(cg *g, ir_op *op, const cg_place *p, const ir_type *t, LLVMValueRef *words);
-bool cg_matrix_store(cg *g, ir_op *op, const cg_place *p, const ir_type *t, LLVMValueRef const *words);
-
 /// ORs the low `n` bits held in src into the bit string dst at bit `at`.
 static void deposit(cg *g, LLVMValueRef *dst, unsigned at, LLVMValueRef const *src, unsigned n) {
     for (unsigned done = 0; done < n; done += 32) {
@@ -63,7 +60,7 @@ static void warn_narrow(cg *g, const ir_op *op, const cg_place *p, const ir_type
 void emit_load(cg *g, ir_op *op) {
     const ir_type *t = &op->res[0]->type;
     cg_place p;
-    if (!cg_place_of(g, op, op->ops[0], &p)) return;
+    if (cg_is_lazy(g, op) || !cg_place_of(g, op, op->ops[0], &p)) return;
     const uint32_t slots = cg_slots(t), nw = cg_ni32(t->elem, slots);
     LLVMValueRef *w = vm_newn(g->arena, LLVMValueRef, nw + 1);
     if (cg_matrix_load(g, op, &p, t, w)) {

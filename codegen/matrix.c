@@ -6,9 +6,6 @@
 
 #include "codegen/place.h"
 
-bool cg_matrix_load(cg *g, ir_op *op, const cg_place *p, const ir_type *t, LLVMValueRef *words);
-bool cg_matrix_store(cg *g, ir_op *op, const cg_place *p, const ir_type *t, LLVMValueRef const *words);
-
 typedef struct {
     int row, col;     // view dimensions: col lies along contiguous memory
     bool trans;       // a lane's pair goes along row
@@ -106,21 +103,76 @@ static LLVMValueRef row_address(cg *g, const cg_place *p, const ir_type *t, cons
 
 static unsigned matrices(uint32_t left) { return left >= 4 ? 4 : left >= 2 ? 2 : 1; }
 
+/// Issues the ldmatrix that brings word w and its neighbours.
+static void load_group(cg *g, const cg_place *p, const ir_type *t, const pattern *m, uint32_t w, LLVMValueRef *words) {
+    w -= w % 4;
+    for (const uint32_t end = w + 4 < m->words ? w + 4 : m->words; w < end;) {
+        const unsigned n = matrices(end - w);
+        LLVMValueRef a = row_address(g, p, t, m, w, n);
+        LLVMTypeRef each[4] = {g->t_i32, g->t_i32, g->t_i32, g->t_i32};
+        LLVMTypeRef ret = n == 1 ? g->t_i32 : LLVMStructTypeInContext(g->ctx, each, n, false);
+        LLVMValueRef r = cg_call(g, vm_format(g->arena, "llvm.nvvm.ldmatrix.sync.aligned.m8n8.x%u%s.b16.p3", n, m->trans ? ".trans" : ""), ret, 1, &a);
+        for (unsigned i = 0; i < n; i++) words[w + i] = n == 1 ? r : LLVMBuildExtractValue(g->b, r, i, "");
+        cg_counted(g, CG_ldmatrix);
+        w += n;
+    }
+}
+
 bool cg_matrix_load(cg *g, ir_op *op, const cg_place *p, const ir_type *t, LLVMValueRef *words) {
     pattern m;
     if (!(g->arch->features & A_LDMATRIX) || !match(g, p, t, &m)) return false;
-    unsigned n;
-    for (uint32_t w = 0; w < m.words; w += n) {
-        n = matrices(m.words - w);
-        LLVMValueRef a = row_address(g, p, t, &m, w, n);
-        LLVMTypeRef each[4] = {g->t_i32, g->t_i32, g->t_i32, g->t_i32};
-        LLVMTypeRef ret = n == 1 ? g->t_i32 : LLVMStructTypeInContext(g->ctx, each, n, false);
-        LLVMValueRef r = cg_call(g, vm_format(g->arena, "llvm.nvvm.ldmatrix.sync.aligned.m8n8.x%u%s.b16.p3", n, m.trans ? ".trans" : ""), ret, 1, &a);
-        for (unsigned i = 0; i < n; i++) words[w + i] = n == 1 ? r : LLVMBuildExtractValue(g->b, r, i, "");
-        cg_counted(g, CG_ldmatrix);
-    }
+    for (uint32_t w = 0; w < m.words; w += 4) load_group(g, p, t, &m, w, words);
     cg_remark(g, op, "load by ldmatrix%s", m.trans ? ".trans" : "");
     return true;
+}
+
+struct cg_lazy {
+    cg_place place;
+    pattern m;
+    const ir_type *type;
+    LLVMValueRef *words;
+};
+
+typedef struct {
+    const ir_value *v;
+    const ir_op *user;
+    int uses;
+} use_count;
+
+static void count_use(ir_op *op, void *user) {
+    use_count *c = user;
+    for (uint32_t k = 0; k < op->nops; k++)
+        if (op->ops[k] == c->v) {
+            c->uses++;
+            c->user = op;
+        }
+}
+
+bool cg_is_lazy(cg *g, const ir_op *load) {
+    use_count c = {.v = load->res[0]};
+    if (!(g->arch->features & A_LDMATRIX) || load->ops[0]->type.space != IS_SHARED) return false;
+    ir_walk(load->parent, count_use, &c);
+    if (c.uses != 1 || c.user->inst != I_dot || c.user->parent != load->parent || c.user->ops[2] == c.v) return false;
+    for (const ir_op *o = load->next; o != c.user; o = o->next)
+        if (!o || o->nregions || (vm_insts[o->inst].fx & (FX_WRITE | FX_SYNC | FX_IO | FX_ASYNC | FX_CTL)) || ir_get(o, AT_scratch)) return false;
+    cg_place p;
+    pattern m;
+    return cg_place_of(g, load, load->ops[0], &p) && match(g, &p, &load->res[0]->type, &m);
+}
+
+cg_lazy *cg_lazy_new(cg *g, ir_op *load) {
+    if (!load || load->inst != I_load || !cg_is_lazy(g, load)) return NULL;
+    cg_lazy *z = vm_new(g->arena, cg_lazy);
+    z->type = &load->res[0]->type;
+    if (!cg_place_of(g, load, load->ops[0], &z->place) || !match(g, &z->place, z->type, &z->m)) return NULL;
+    z->words = vm_newn(g->arena, LLVMValueRef, z->m.words);
+    cg_remark(g, load, "load by ldmatrix%s, where the dot wants it", z->m.trans ? ".trans" : "");
+    return z;
+}
+
+LLVMValueRef cg_lazy_word(cg *g, cg_lazy *z, uint32_t word) {
+    if (!z->words[word]) load_group(g, &z->place, z->type, &z->m, word, z->words);
+    return z->words[word];
 }
 
 bool cg_matrix_store(cg *g, ir_op *op, const cg_place *p, const ir_type *t, LLVMValueRef const *words) {

@@ -54,3 +54,16 @@ void cg_element_store(cg *g, const cg_place *p, const cg_root_index *at, LLVMVal
 /// a power of two and n * bits whole bytes; wide ones are split where the address is less aligned.
 void cg_vector_load(cg *g, const cg_place *p, const cg_root_index *at, unsigned n, LLVMValueRef *words);
 void cg_vector_store(cg *g, const cg_place *p, const cg_root_index *at, unsigned n, LLVMValueRef const *words);
+
+// ---- matrix.c: ldmatrix and stmatrix ------------------------------------------------------------
+
+/// All words of the tile by ldmatrix (words of a load) or stmatrix; false if the pattern is another.
+bool cg_matrix_load(cg *g, ir_op *op, const cg_place *p, const ir_type *t, LLVMValueRef *words);
+bool cg_matrix_store(cg *g, ir_op *op, const cg_place *p, const ir_type *t, LLVMValueRef const *words);
+
+/// A load whose only user is a dot in the same region with nothing between that writes or waits: its
+/// ldmatrix instructions are issued where the dot wants their registers, so that few live at a time.
+typedef struct cg_lazy cg_lazy;
+bool cg_is_lazy(cg *g, const ir_op *load);
+cg_lazy *cg_lazy_new(cg *g, ir_op *load); // NULL: it is none, the tile has been loaded
+LLVMValueRef cg_lazy_word(cg *g, cg_lazy *z, uint32_t word);
