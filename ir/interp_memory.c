@@ -36,7 +36,7 @@ static uint32_t open_extents(const strand *s, const root_info *z, rview *v, uint
     for (int d = 0; d < v->rank; d++) {
         v->ext[d] = z->type.dim[d];
         if (v->ext[d] == IR_DYN) {
-            v->ext[d] = as_int(z->l.type[k], s->r[z->l.slot[k]]);
+            v->ext[d] = clip(as_int(z->l.type[k], s->r[z->l.slot[k]]));
             k++;
         }
         if (v->ext[d] < 0) v->ext[d] = 0;
@@ -54,7 +54,7 @@ H(global_view) {
     v->bits = arg->bytes > SIZE_MAX / 8 ? UINT64_MAX : (uint64_t)arg->bytes * 8;
     if (!arg->ptr) v->bits = 0;
     for (int d = 0; z->strided && d < v->rank && k < z->l.n; d++, k++)
-        v->stride[d] = as_int(z->l.type[k], s->r[z->l.slot[k]]);
+        v->stride[d] = clip(as_int(z->l.type[k], s->r[z->l.slot[k]]));
     return i + 1;
 }
 void cc_global_view(cc *c, const ir_op *op) {
@@ -131,8 +131,10 @@ H(slice) {
         const int64_t at = clip(as_int(z->l.type[k], s->r[z->l.slot[k]]));
         k++;
         if (z->mode[d] == 0) {
-            if (at < x->lo[d] || at >= x->hi[d]) v->dead = true;
-            else v->off += at * x->stride[d];
+            int64_t part;
+            if (at < x->lo[d] || at >= x->hi[d] || __builtin_mul_overflow(at, x->stride[d], &part) ||
+                __builtin_add_overflow(v->off, part, &v->off))
+                v->dead = true;
             continue;
         }
         int64_t hi = x->hi[d] - at;
@@ -226,8 +228,10 @@ size_t view_elems(const rview *v) {
 }
 
 static bool reach(const rview *v, int64_t off, int64_t stride, int64_t n) {
-    const int64_t last = off + stride * (n - 1), lo = stride < 0 ? last : off, hi = stride < 0 ? off : last;
-    return lo >= 0 && ((uint64_t)hi + 1) * vm_mem_bits(v->type) <= v->bits;
+    int64_t last;
+    if (__builtin_mul_overflow(stride, n - 1, &last) || __builtin_add_overflow(off, last, &last)) return false;
+    const int64_t lo = stride < 0 ? last : off, hi = stride < 0 ? off : last;
+    return lo >= 0 && (uint64_t)hi < v->bits / vm_mem_bits(v->type);
 }
 
 uint64_t view_get(const rview *v, int64_t off) {
@@ -389,7 +393,11 @@ bool view_where(const rview *v, const uint64_t *r, uint32_t n, const uint32_t *s
     for (uint32_t d = 0; d < n; d++) {
         const int64_t k = as_int(type[d], r[slot[d]]);
         if (k < v->lo[d] || k >= v->hi[d]) return false;
-        at += k * v->stride[d];
+        int64_t part;
+        if (__builtin_mul_overflow(k, v->stride[d], &part) || __builtin_add_overflow(at, part, &at)) {
+            *why = BEYOND;
+            return false;
+        }
     }
     if (v->dead) return false;
     if (v->global && !reach(v, at, 1, 1)) {

@@ -363,6 +363,49 @@ static void printing_is_in_index_order(void **state) {
     assert_string_equal(printed, "n = -7, x = [0, 2, 4, 6].\n");
 }
 
+/// Fails from the n-th request on.
+static void *take(void *user, size_t size) {
+    int *left = user;
+    return (*left)-- > 0 ? malloc(size) : NULL;
+}
+static void give(void *user, void *p, size_t size) {
+    (void)user, (void)size;
+    free(p);
+}
+static void memory_runs_out(void **state) {
+    (void)state;
+    static uint32_t a[64], c[64];
+    ir_func *f = lower("kernel k(n: i32, a: global u32[n], c: global u32[64]) launch { grid = 1; threads = 64; } {\n"
+                       "  let s: shared u32[n]; copy(s, a[..]);\n"
+                       "  simt t { c[t] = shuffle_xor(s[t], 1); } }\n", NULL);
+    const ir_arg args[] = {INT(64), BUF(a), BUF(c)};
+    const ir_plan *p = ir_plan_new(f);
+    int need = 0;
+    for (bool ok = false; !ok; need++) {
+        int left = need;
+        const vm_allocator memory = {take, give, &left};
+        const ir_run r = {.args = args, .grid = {1, 1, 1}, .alloc = &memory};
+        ok = ir_interp_run(p, &r, error, &where);
+        if (!ok) assert_non_null(strstr(error, "out of memory"));
+    }
+    assert_true(need > 5);
+}
+
+/// Whatever a kernel indexes, the interpreter stays inside the buffers.
+static void wild_indices_are_harmless(void **state) {
+    (void)state;
+    static uint32_t a[256], c[256];
+    ir_func *f = lower("kernel k(x: i64, y: i64, a: global u32[16, 16], c: global u32[256]) launch { grid = 1; warps = 1; } {\n"
+                       "  let s: shared u32[16, 16]; copy(s, a[x +: 16, y +: 16]);\n"
+                       "  store(c[y +: 256], load(a[y +: 4, x +: 64]).reshape(256)); c[x] = a[x, y] + s[y, x] + load(s[x, 0 +: 4]).sum(); }\n", NULL);
+    for (int k = 0; k < 300; k++) {
+        const unsigned down = (unsigned)(bits() % 64);
+        const int64_t x = (int64_t)bits() >> down, y = (int64_t)bits() >> (63 - down);
+        const ir_arg args[] = {{.code = (uint64_t)x, .rank = -1}, {.code = (uint64_t)y, .rank = -1}, BUF(a), BUF(c)};
+        must(run(f, 1, args));
+    }
+}
+
 static void every_pass_keeps_the_meaning(void **state) {
     (void)state;
     static const char *const passes[] = {
@@ -403,7 +446,8 @@ int main(void) {
         T(narrow_elements_keep_their_neighbours), T(views_reread_the_bits_of_a_thread), T(products_reductions_and_scans),
         T(threads_own_elements_and_branch), T(warps_exchange), T(atomics_count), T(roles_take_turns),
         T(deadlock_names_the_waiters), T(blocks_wait_for_later_blocks), T(traps), T(text_traps),
-        T(printing_is_in_index_order), T(every_pass_keeps_the_meaning),
+        T(printing_is_in_index_order), T(memory_runs_out), T(wild_indices_are_harmless),
+        T(every_pass_keeps_the_meaning),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
