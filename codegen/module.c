@@ -85,10 +85,51 @@ static void add_types(cg *g) {
     g->t_p3 = LLVMPointerTypeInContext(g->ctx, 3);
 }
 
-/// What pointers are read through loads that bypass coherence must be decided by accesses, so a
-/// parameter says no more than that nothing else of this kernel overlaps it.
+/// Which pointer parameters are only ever read, so that loads may go through the read-only path. None
+/// are where others may write them during the launch: semaphores, a dependent launch, fences.
+typedef struct {
+    const ir_func *func;
+    bool *written; // by parameter
+} access_info;
+
+static void mark_all(access_info *a) {
+    for (uint32_t i = 0; i < a->func->nparams; i++) a->written[i] = true;
+}
+
+static void note_write(ir_op *op, void *user) {
+    access_info *a = user;
+    switch (op->inst) {
+    case I_wait_until: case I_wait_for: case I_signal: case I_wait_previous: case I_fence: case I_ptx:
+        mark_all(a);
+        return;
+    default: break;
+    }
+    if (!(vm_insts[op->inst].fx & FX_WRITE) || !op->nops) return;
+    ir_access at;
+    if (!ir_trace(op->ops[0], &at) || !at.root) {
+        mark_all(a);
+        return;
+    }
+    if (at.root->inst == I_alloc_shared) return;
+    const ir_op *root = at.root;
+    while (root->inst != I_global_view) { // a reshaped view has its own root
+        const ir_value *up = root->nops ? root->ops[0] : NULL;
+        if (!up || !up->def || up->type.space != IS_GLOBAL) break;
+        root = up->def;
+    }
+    if (root->inst == I_alloc_shared || root->res[0]->type.space == IS_SHARED) return;
+    if (root->inst != I_global_view) {
+        mark_all(a);
+        return;
+    }
+    for (uint32_t i = 0; i < a->func->nparams; i++)
+        if (a->func->params[i].value == root->ops[0]) a->written[i] = true;
+}
+
 static void add_function(cg *g) {
-    const ir_func *f = g->func;
+    ir_func *f = g->func;
+    access_info seen = {f, vm_newn(g->arena, bool, f->nparams + 1)};
+    ir_walk(f->body, note_write, &seen);
     LLVMTypeRef *t = vm_newn(g->arena, LLVMTypeRef, f->nparams + 1);
     for (uint32_t i = 0; i < f->nparams; i++) {
         const ir_type *p = &f->params[i].value->type;
@@ -115,6 +156,7 @@ static void add_function(cg *g) {
         LLVMSetValueName2(LLVMGetParam(g->fn, i), p->name, strlen(p->name));
         if (p->value->type.space != IS_PTR) continue;
         if (!p->alias) enum_attr(g, i + 1, "noalias", 0);
+        if (!p->alias && !p->written && !seen.written[i]) enum_attr(g, i + 1, "readonly", 0);
         enum_attr(g, i + 1, "align", p->align ? (uint64_t)p->align : 16);
     }
 }
