@@ -122,6 +122,11 @@ static ir_value *readable(lower *l, const fe_value *v, vm_span at) {
             vm_report(l->c, D_E0353, at, "%s is not a number or tile", fe_describe(l->e, v));
         return NULL;
     }
+    if (l->simt && v->rt->type.space == IS_REG) {
+        vm_diag *d = vm_report(l->c, D_E0430, at, "a whole tile inside simt, which is code of one thread");
+        vm_help(l->c, d, "name the thread's element: x[t]");
+        return NULL;
+    }
     if (l->lift && v->rt->type.space == IS_REG && !lw_lifted(l, v->rt)) {
         vm_diag *d = vm_report(l->c, D_E0423, at, "a tile inside a lambda is read at the lambda's own indices only");
         vm_help(l->c, d, "write '|i, …, e| … x[i] …'");
@@ -408,12 +413,12 @@ fe_value *lw_at(fe_eval *e, fe_value *x, fe_value *lay, vm_span at) {
 
 bool lw_static_dims(lower *l, const fe_type *t, int64_t *dim, vm_span at) {
     for (int d = 0; d < t->rank; d++) {
-        if (t->dim[d] && t->dim[d]->kind == FV_INT && t->dim[d]->i >= 0) {
+        if (t->dim[d] && t->dim[d]->kind == FV_INT && t->dim[d]->i >= 1 && t->dim[d]->i <= INT32_MAX) {
             dim[d] = t->dim[d]->i;
             continue;
         }
         if (!lw_poison(t->dim[d]))
-            vm_report(l->c, D_E0358, at, "extent %d of %s must be known at compile time", d, fe_type_text(l->e, t));
+            vm_report(l->c, D_E0358, at, "extent %d of %s must be a positive constant", d, fe_type_text(l->e, t));
         return false;
     }
     return true;

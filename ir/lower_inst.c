@@ -74,7 +74,7 @@ static ir_value *need_barrier(lower *l, const char *name, const fe_value *v, vm_
 
 static bool no_range(lower *l, const char *name, const ir_value *v, vm_span at) {
     bool open = lw_has_range(v);
-    for (int d = 0; d < v->type.rank; d++) open = open || v->type.dim[d] < 0;
+    for (int d = 0; d < v->type.rank; d++) open = open || v->type.dim[d] < 1;
     if (!open) return true;
     vm_diag *d = vm_report(l->c, D_E0408, at, "'%s' needs constant extents, this view is %s", name,
                            ir_type_text(l->a, &v->type));

@@ -19,13 +19,13 @@ static bool extents(lower *l, const fe_type *t, int64_t *dim, ir_value **ops, ui
         fe_value *v = t->dim[d];
         if (lw_poison(v)) return false;
         dim[d] = IR_DYN;
-        if (v->kind == FV_INT && v->i >= 0) dim[d] = v->i;
+        if (v->kind == FV_INT && v->i >= 0 && v->i <= INT32_MAX) dim[d] = v->i;
         else if (v->kind == FV_RT) {
             ir_value *x = lw_index(l, v, at);
             if (!x) return false;
             ops[(*n)++] = x;
         } else {
-            vm_report(l->c, D_E0358, at, "extent %d is %s, not an integer of at least 0", d, fe_describe(l->e, v));
+            vm_report(l->c, D_E0358, at, "extent %d is %s, not an integer from 0 to 2147483647", d, fe_describe(l->e, v));
             return false;
         }
     }
@@ -107,6 +107,11 @@ fe_value *lw_reshape(lower *l, ir_value *x, int rank, const int64_t *dim, vm_spa
                   ir_type_text(l->a, &x->type), (long long)n, (long long)m);
         return fe_poison(l->e);
     }
+    for (int d = 0; d < rank; d++) {
+        if (dim[d] >= 1 && dim[d] <= INT32_MAX) continue;
+        vm_report(l->c, D_E0411, at, "extents are positive");
+        return fe_poison(l->e);
+    }
     if (x->type.space != IS_REG && !is_dense(x)) {
         vm_diag *d = vm_report(l->c, D_E0411, at, "only whole dense tensors can be reshaped, this view is a part of one");
         vm_help(l->c, d, "reshape first, slice then");
@@ -172,7 +177,7 @@ static ir_value *slice(lower *l, ir_value *view, const fe_args *args, vm_span at
             n += 2;
         } else if (a->form == FA_WINDOW) {
             if (lw_poison(a->v2)) return NULL;
-            if (a->v2->kind != FV_INT || a->v2->i < 1) {
+            if (a->v2->kind != FV_INT || a->v2->i < 1 || a->v2->i > INT32_MAX) {
                 vm_diag *dg = vm_report(l->c, D_E0422, a->span, "the width of a window is a positive constant");
                 vm_help(l->c, dg, "a[lo..hi] has a run-time extent (copy and simt only)");
                 return NULL;

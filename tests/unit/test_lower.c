@@ -194,6 +194,8 @@ static const struct {
     {"let x = load(a[0 +: 64]); let y = x.map(|i, e| e + sum(x));", "E0423"},
     {"let x = load(w[0 +: 64]); let y = x.map(|i, e| w[e]);", "E0423"},
     {"simt t { let x = load(a[0 +: 64]); }", "E0430"},
+    {"let x = load(a[0 +: 128]); simt t { w[t] = select(x < 1.0, 1, 2); }", "E0430"},
+    {"let x = zeros(f32[0]);", "E0358"},
     {"simt t { let p: shared f32[64]; }", "E0430"},
     {"let x = load(a[0 +: 64]); a[0] = x[3];", "E0433"},
     {"let x = load(a[0 +: 64]); role r in 0..2 { print(\"{}\", x); }", "E0434"},
