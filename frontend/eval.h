@@ -307,5 +307,6 @@ typedef struct {
     /// args[i]: FV_TENSOR (read and written in place) or a known scalar. False: failed, *why set.
     bool (*run)(void *user, fe_eval *e, fe_instance *k, fe_args *args, vm_span at, const char **why);
     void *user;
+    bool dry;  // nothing really runs: expectations of values are not checked
 } fe_executor;
 bool fe_run_test(fe_eval *e, fe_module *m, const ast *test, const fe_executor *x, fe_test_result *out);
