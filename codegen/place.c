@@ -79,6 +79,33 @@ static void shape_of(cg *g, cg_place *p, const ir_op *r) {
     p->contiguous = p->rank - 1;
 }
 
+typedef struct {
+    cg *g;
+    const ir_op *until;
+    LLVMValueRef bytes;
+    int64_t start;
+    bool done;
+} dynamic;
+
+static void add_dynamic(ir_op *op, void *user) {
+    dynamic *d = user;
+    cg *g = d->g;
+    if (d->done || op->inst != I_alloc_shared || !op->nops) return;
+    if (op == d->until) {
+        d->done = true;
+        return;
+    }
+    const ir_type *t = &op->res[0]->type;
+    LLVMValueRef n = cg_i32(g, vm_mem_bits(t->elem));
+    for (int k = 0; k < t->rank; k++)
+        if (t->dim[k] >= 0) n = LLVMBuildMul(g->b, n, cg_i32(g, t->dim[k]), "");
+    for (uint32_t k = 0; k < op->nops; k++) n = LLVMBuildMul(g->b, n, cg_int32(g, op->ops[k]), "");
+    n = LLVMBuildUDiv(g->b, LLVMBuildAdd(g->b, n, cg_i32(g, 127), ""), cg_i32(g, 128), "");
+    n = LLVMBuildMul(g->b, n, cg_i32(g, 16), ""); // each starts on 16 bytes, as the host counts them
+    d->bytes = d->bytes ? LLVMBuildAdd(g->b, d->bytes, n, "") : n;
+    if (ir_get(op, AT_offset)) d->start = ir_int(op, AT_offset, 0);
+}
+
 bool cg_place_of(cg *g, const ir_op *op, const ir_value *view, cg_place *p) {
     ir_access a;
     *p = (cg_place){.elem = view->type.elem, .bits = vm_mem_bits(view->type.elem), .global = view->type.space == IS_GLOBAL};
@@ -94,6 +121,12 @@ bool cg_place_of(cg *g, const ir_op *op, const ir_value *view, cg_place *p) {
     p->base = p->global ? cg_scalar(g, store->ops[0]) : NULL;
     if (!p->global) {
         p->shared_at = ir_int(store, AT_offset, 0);
+        if (store->nops && !ir_get(store, AT_offset)) { // behind the tiles of run-time size before it
+            dynamic dyn = {.g = g, .until = store};
+            ir_walk(g->func->body, add_dynamic, &dyn);
+            p->shared_at = dyn.start;
+            p->shared_more = dyn.bytes;
+        }
         p->layout = a.root == store ? store->res[0]->type.shared : NULL;
         for (int d = 0; p->layout && d < p->rank; d++)
             if (a.root->res[0]->type.dim[d] < 0) p->layout = NULL; // run-time extents are dense
@@ -260,7 +293,7 @@ LLVMValueRef cg_place_address(cg *g, const cg_place *p, const cg_root_index *at,
     } else {
         more *= bytes;
     }
-    if (!p->global) return cg_shared(g, run, p->shared_at + more);
+    if (!p->global) return cg_shared(g, plus(g, run, p->shared_more), p->shared_at + more);
     LLVMValueRef a = p->base;
     if (run) a = LLVMBuildGEP2(g->b, g->t_i8, a, &run, 1, "");
     if (more) {

@@ -21,6 +21,7 @@ typedef struct {
     uint64_t stride_divisor[LAYOUT_MAX_RANK];
     LLVMValueRef base;                        // global: pointer
     int64_t shared_at;                        // shared: byte offset
+    LLVMValueRef shared_more;                 // plus run-time bytes: behind other tiles of run-time size
     const shared_layout *layout;              // shared; NULL: dense with run-time extents (strides in `stride`, i32)
     int contiguous;                           // root dimension of stride 1, or -1
     int along;                                // the view dimension of it, or -1
