@@ -59,7 +59,7 @@ def ceilings(t):
     for u in (2, 4, 8):
         k = t.kernel(m, "read", U=u)
         for blocks in (132 * 4, 132 * 8):
-            us = graph_us([k.prepare(n, x, y, blocks)] * 4)
+            us = graph_us([k.prepare(n, blocks, x, y)] * 4)
             best = max(best, n * 4 / us / 1e6)
     z = torch.empty_like(x)
     copy = graph_us([lambda s: z.copy_(x)] * 4)
