@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs kernel instances on host tensors: on the VM straight through the compile path, on a GPU through
+// the library as any embedder does it.
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include "tools/tool.h"
+
+typedef struct {
+    const ast *node;
+    const char *entry;
+    const ir_func *func;
+    const ir_plan *plan;    // VM
+    tilus_kernel *kernel;   // GPU
+} built;
+
+struct tool_exec {
+    const tool_options *opt;
+    tilus_context *ctx;
+    const vm_arch *arch;
+    bool cuda;
+    rt_compilation *c;
+    VM_VEC(built) done;                       // in c's arena
+    VM_VEC(struct { uint32_t file; tilus_module *m; }) modules;
+    double seconds;
+    const char *diagnostics;
+};
+
+static tilus_status open_context(tool_exec *x, tilus_device device, char why[300]) {
+    const tilus_context_params p = {.device = device, .error = why, .error_size = 300, .optimize = x->opt->rt.cg.opt ? x->opt->rt.cg.opt : -1};
+    return tilus_context_create(&p, &x->ctx);
+}
+
+tool_exec *tool_exec_new(const tool_options *o) {
+    tool_exec *const x = calloc(1, sizeof *x);
+    if (!x) {
+        tool_error("out of memory");
+        return NULL;
+    }
+    x->opt = o;
+    if (o->on == ON_VM) return x;
+    char why[300] = "";
+    const tilus_status s = open_context(x, o->on == ON_CUDA ? TILUS_DEVICE_CUDA : TILUS_DEVICE_AUTO, why);
+    if (s != TILUS_OK) {
+        tool_error("%s", *why ? why : tilus_status_text(s));
+        free(x);
+        return NULL;
+    }
+    x->cuda = tilus_context_device(x->ctx) == TILUS_DEVICE_CUDA;
+    if (!x->cuda) return x;
+    x->arch = vm_arch_find(tilus_device_arch(x->ctx));
+    if (x->arch) return x;
+    tool_error("architecture '%s' of the GPU is unknown", tilus_device_arch(x->ctx));
+    tool_exec_free(x);
+    return NULL;
+}
+
+void tool_exec_free(tool_exec *x) {
+    if (!x) return;
+    tilus_context_destroy(x->ctx);
+    free(x);
+}
+
+bool tool_exec_is_cuda(const tool_exec *x) { return x->cuda; }
+const vm_arch *tool_exec_arch(const tool_exec *x) { return x->arch; }
+double tool_exec_seconds(const tool_exec *x) { return x->seconds; }
+const char *tool_exec_diagnostics(const tool_exec *x) { return x->diagnostics; }
+
+tilus_context *tool_exec_context(tool_exec *x) {
+    char why[300] = "";
+    if (!x->ctx && open_context(x, TILUS_DEVICE_VM, why) != TILUS_OK) tool_error("%s", *why ? why : "out of memory");
+    return x->ctx;
+}
+
+void tool_exec_bind(tool_exec *x, rt_compilation *c) {
+    for (uint32_t i = 0; i < x->modules.n; i++) tilus_module_destroy(x->modules.at[i].m);
+    memset(&x->modules, 0, sizeof x->modules);
+    memset(&x->done, 0, sizeof x->done);
+    x->c = c;
+    x->diagnostics = NULL;
+}
+
+// ---- compiling ----------------------------------------------------------------------------------
+
+/// Diagnostics since the mark, taken out of the compilation again: a test may expect the failure.
+typedef struct {
+    vm_diag *last;
+    uint32_t errors, warnings;
+} mark;
+static mark mark_of(const vm_comp *c) { return (mark){c->last_diag, c->nerrors, c->nwarnings}; }
+
+static const char *take_errors(tool_exec *x, mark m) {
+    vm_comp *const c = x->c->comp;
+    vm_diag *const first = m.last ? m.last->next : c->diags;
+    if (!first) return "the kernel cannot be compiled";
+    vm_diag *const all = c->diags;
+    c->diags = first;
+    x->diagnostics = x->opt->json ? vm_diags_json(c) : vm_diags_text(c, x->opt->color);
+    c->diags = all;
+    if (m.last) m.last->next = NULL;
+    else c->diags = NULL;
+    c->last_diag = m.last;
+    c->nerrors = m.errors;
+    c->nwarnings = m.warnings;
+    const vm_diag *d = first;
+    while (d->next && d->sev != VM_ERROR) d = d->next;
+    return vm_format(c->arena, "%s: %s: %s", vm_place(c, d->span), vm_code_name(d->code), d->text);
+}
+
+static tilus_module *module_of(tool_exec *x, const fe_module *m) {
+    for (uint32_t i = 0; i < x->modules.n; i++)
+        if (x->modules.at[i].file == m->file) return x->modules.at[i].m;
+    const vm_source *const s = vm_source_at(x->c->comp, m->file);
+    tilus_module *out = NULL;
+    if (tilus_module_from_source(x->ctx, m->path ? m->path : s->name, s->text, s->size, &out) != TILUS_OK) return NULL;
+    for (uint32_t i = 0; i < x->opt->rt.ninclude; i++) tilus_module_include(out, x->opt->rt.include[i]);
+    vm_push(x->c->comp->arena, &x->modules, ((__typeof__(*x->modules.at)){m->file, out}));
+    return out;
+}
+
+static const built *build(tool_exec *x, fe_eval *e, fe_instance *k, const char **why) {
+    for (uint32_t i = 0; i < x->done.n; i++)
+        if (x->done.at[i].node == k->node && !strcmp(x->done.at[i].entry, k->entry)) return &x->done.at[i];
+    built b = {.node = k->node, .entry = k->entry};
+    const mark m = mark_of(x->c->comp);
+    b.func = rt_lower(x->c, k);
+    if (!b.func) {
+        *why = take_errors(x, m);
+        return NULL;
+    }
+    if (!x->cuda) b.plan = ir_plan_new(b.func);
+    else {
+        tilus_module *const mod = module_of(x, k->module);
+        tilus_meta *const metas = vm_newn(e->arena, tilus_meta, k->nmeta + 1);
+        for (uint32_t i = 0; i < k->nmeta; i++) metas[i] = (tilus_meta){k->meta_name[i], fe_describe(e, k->meta[i])};
+        if (!mod || tilus_kernel_get(mod, k->node->name, metas, k->nmeta, &b.kernel) != TILUS_OK) {
+            *why = vm_strdup(e->arena, tilus_error(x->ctx));
+            return NULL;
+        }
+    }
+    vm_push(x->c->comp->arena, &x->done, b);
+    return &x->done.at[x->done.n - 1];
+}
+
+// ---- running ------------------------------------------------------------------------------------
+
+static void *aligned(vm_arena *a, size_t bytes) {
+    const uintptr_t p = (uintptr_t)vm_alloc(a, bytes + 256);
+    return (void *)((p + 255) & ~(uintptr_t)255);
+}
+
+static void print(void *user, const char *text, size_t n) {
+    (void)user;
+    tool_progress(NULL);
+    fwrite(text, 1, n, stdout);
+}
+
+static bool on_vm(tool_exec *x, fe_eval *e, const built *b, fe_value **v, const char **why) {
+    const ir_func *const f = b->func;
+    ir_arg *const args = vm_newn(e->arena, ir_arg, f->nparams + 1);
+    for (uint32_t i = 0; i < f->nparams; i++) {
+        ir_arg *const a = &args[i];
+        *a = (ir_arg){.rank = -1};
+        if (v[i]->kind != FV_TENSOR) {
+            a->code = fe_to_code(v[i], f->params[i].value->type.elem);
+            continue;
+        }
+        const fe_tensor *const t = v[i]->tensor;
+        a->bytes = fe_tensor_bytes(t);
+        a->ptr = aligned(e->arena, a->bytes);
+        fe_tensor_pack(t, a->ptr);
+        a->rank = t->rank;
+        memcpy(a->dim, t->dim, sizeof a->dim);
+    }
+    ir_launch l;
+    if (!ir_host_eval(f, args, &l)) {
+        *why = vm_format(e->arena, "launch of %s: error[%s]: %s", f->kernel ? f->kernel : f->name, vm_code_name(l.code), l.error);
+        return false;
+    }
+    if (l.grid[0] == 0 || l.grid[1] == 0 || l.grid[2] == 0) return true;
+    const ir_run run = {.args = args, .grid = {l.grid[0], l.grid[1], l.grid[2]}, .dynamic_shared = l.dynamic_shared,
+                        .seed = x->opt->seed, .print = print};
+    char error[1000] = "";
+    vm_span where = VM_NOWHERE;
+    const double t = tool_now();
+    const bool ok = ir_interp_run(b->plan, &run, error, &where);
+    x->seconds = tool_now() - t;
+    for (uint32_t i = 0; i < f->nparams; i++)
+        if (v[i]->kind == FV_TENSOR && f->params[i].written) fe_tensor_unpack(v[i]->tensor, args[i].ptr);
+    if (!ok) *why = vm_format(e->arena, "%s: %s", vm_place(e->comp, where), error);
+    return ok;
+}
+
+static bool on_cuda(tool_exec *x, fe_eval *e, const built *b, fe_value **v, const char **why) {
+    const ir_func *const f = b->func;
+    tilus_context *const c = x->ctx;
+    tilus_arg *const args = vm_newn(e->arena, tilus_arg, f->nparams + 1);
+    tilus_status s = TILUS_OK;
+    for (uint32_t i = 0; s == TILUS_OK && i < f->nparams; i++) {
+        if (v[i]->kind != FV_TENSOR) {
+            const vm_dtype t = f->params[i].value->type.elem;
+            const uint64_t code = fe_to_code(v[i], t);
+            args[i] = vm_is_float(t) ? tilus_float(vm_decode(t, code)) : tilus_int(vm_decode_int(t, code));
+            continue;
+        }
+        const fe_tensor *const t = v[i]->tensor;
+        const size_t bytes = fe_tensor_bytes(t);
+        void *dev = NULL, *const mem = aligned(e->arena, bytes);
+        fe_tensor_pack(t, mem);
+        s = tilus_alloc(c, bytes ? bytes : 1, &dev);
+        if (s == TILUS_OK && bytes) s = tilus_upload(c, dev, mem, bytes, NULL);
+        args[i] = tilus_array(dev, t->rank, t->dim);
+        args[i].bytes = bytes;
+    }
+    tilus_event from = NULL, to = NULL;
+    if (s == TILUS_OK) s = tilus_event_create(c, &from);
+    if (s == TILUS_OK) s = tilus_event_create(c, &to);
+    if (s == TILUS_OK) s = tilus_event_record(c, from, NULL);
+    if (s == TILUS_OK) s = tilus_launch(b->kernel, NULL, args, f->nparams);
+    if (s == TILUS_OK) s = tilus_event_record(c, to, NULL);
+    if (s == TILUS_OK) s = tilus_synchronize(c, NULL);
+    float ms = 0;
+    if (s == TILUS_OK) s = tilus_event_elapsed(c, from, to, &ms);
+    x->seconds = 1e-3 * (double)ms;
+    for (uint32_t i = 0; s == TILUS_OK && i < f->nparams; i++) {
+        if (v[i]->kind != FV_TENSOR || !f->params[i].written) continue;
+        const size_t bytes = fe_tensor_bytes(v[i]->tensor);
+        void *const mem = aligned(e->arena, bytes);
+        if (bytes) s = tilus_download(c, mem, args[i].as.ptr, bytes, NULL);
+        if (s == TILUS_OK) fe_tensor_unpack(v[i]->tensor, mem);
+    }
+    if (s != TILUS_OK) *why = vm_strdup(e->arena, tilus_error(c));
+    for (uint32_t i = 0; i < f->nparams; i++)
+        if (v[i]->kind == FV_TENSOR && args[i].as.ptr) tilus_free(c, args[i].as.ptr);
+    tilus_event_destroy(c, from);
+    tilus_event_destroy(c, to);
+    if (s == TILUS_TRAP || s == TILUS_DRIVER_ERROR) { // what follows needs a sound context
+        for (uint32_t i = 0; i < x->modules.n; i++) tilus_module_destroy(x->modules.at[i].m);
+        memset(&x->modules, 0, sizeof x->modules);
+        memset(&x->done, 0, sizeof x->done);
+        tilus_context_destroy(x->ctx);
+        x->ctx = NULL;
+        char reason[300] = "";
+        if (open_context(x, TILUS_DEVICE_CUDA, reason) != TILUS_OK) *why = vm_format(e->arena, "%s; %s", *why, reason);
+    }
+    return s == TILUS_OK;
+}
+
+static bool run(void *user, fe_eval *e, fe_instance *k, fe_args *args, vm_span at, const char **why) {
+    tool_exec *const x = user;
+    x->diagnostics = NULL;
+    if (x->cuda && !x->ctx) {
+        *why = "the GPU was lost";
+        return false;
+    }
+    const built *const b = build(x, e, k, why);
+    if (!b) return false;
+    const ir_func *const f = b->func;
+    fe_value **const v = vm_newn(e->arena, fe_value *, f->nparams + 1);
+    for (uint32_t i = 0; i < args->n; i++) {
+        const fe_arg *const a = &args->at[i];
+        uint32_t p = i;
+        if (a->name)
+            for (p = 0; p < f->nparams && strcmp(f->params[p].name, a->name) != 0;) p++;
+        if (p >= f->nparams || v[p]) {
+            *why = a->name ? vm_format(e->arena, "%s: '%s' is no parameter, or given twice", vm_place(e->comp, at), a->name)
+                           : vm_format(e->arena, "%s: %u arguments for %u parameters", vm_place(e->comp, at), args->n, f->nparams);
+            return false;
+        }
+        v[p] = a->v;
+    }
+    for (uint32_t i = 0; i < f->nparams; i++) {
+        const ir_type *const t = &f->params[i].value->type;
+        if (!v[i]) {
+            *why = vm_format(e->arena, "%s: no argument for parameter '%s'", vm_place(e->comp, at), f->params[i].name);
+            return false;
+        }
+        const bool tensor = v[i]->kind == FV_TENSOR, pointer = t->space == IS_PTR;
+        if (tensor != pointer || (tensor && v[i]->tensor->type != t->elem)) {
+            *why = vm_format(e->arena, "%s: parameter '%s' is %s%s, the argument is %s", vm_place(e->comp, at), f->params[i].name,
+                             pointer ? "a tensor of " : "", vm_dtype_name(t->elem), fe_describe(e, v[i]));
+            return false;
+        }
+        if (tensor) continue;
+        const mark m = mark_of(e->comp);
+        v[i] = fe_coerce(e, v[i], fe_scalar_type(e, t->elem), at);
+        if (v[i]->kind == FV_POISON) {
+            *why = take_errors(x, m);
+            return false;
+        }
+    }
+    return x->cuda ? on_cuda(x, e, b, v, why) : on_vm(x, e, b, v, why);
+}
+
+fe_executor tool_exec_hooks(tool_exec *x) { return (fe_executor){.run = run, .user = x}; }

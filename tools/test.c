@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+// tilusc test: runs the test blocks of files and folders, each in a compilation of its own.
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include "tools/tool.h"
+
+enum { KEY_FILTER = 1000, KEY_LIST };
+typedef struct {
+    tool_options o;
+    const char *filter;
+    bool list, oom;
+    char **files;
+    size_t n, cap;
+    tool_exec *exec;
+    unsigned passed, failed, skipped;
+    int code;
+} tests;
+
+static void add_file(tests *t, const char *path) {
+    if (t->n == t->cap) {
+        t->cap = t->cap ? 2 * t->cap : 64;
+        char **const more = realloc(t->files, t->cap * sizeof *more);
+        if (!more) {
+            t->oom = true;
+            return;
+        }
+        t->files = more;
+    }
+    if ((t->files[t->n] = strdup(path))) t->n++;
+    else t->oom = true;
+}
+
+static int by_name(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
+
+/// Files given by name are always tested; in folders, those whose names end in .tvm.
+static void add_path(tests *t, const char *path, bool named, int depth) {
+    struct stat st;
+    if (!strcmp(path, "-")) {
+        add_file(t, path);
+        return;
+    }
+    if (stat(path, &st) != 0) {
+        if (!named) return;
+        size_t size;
+        if (rt_embedded(path, &size)) add_file(t, path);
+        else t->code = tool_usage("cannot read '%s': %s", path, strerror(errno));
+        return;
+    }
+    if (!S_ISDIR(st.st_mode)) {
+        if (named || tool_ends(path, ".tvm")) add_file(t, path);
+        return;
+    }
+    struct dirent **names;
+    const int n = depth > 32 ? -1 : scandir(path, &names, NULL, by_name);
+    if (n < 0) {
+        t->code = tool_usage("cannot read folder '%s': %s", path, strerror(depth > 32 ? ELOOP : errno));
+        return;
+    }
+    for (int i = 0; i < n; i++) {
+        const char *const name = names[i]->d_name;
+        char *sub = NULL;
+        if (name[0] != '.' && asprintf(&sub, "%s%s%s", path, tool_ends(path, "/") ? "" : "/", name) > 0) {
+            add_path(t, sub, false, depth + 1);
+            free(sub);
+        }
+        free(names[i]);
+    }
+    free(names);
+}
+
+static rt_compilation *load(tests *t, const char *path, const char *text, size_t size) {
+    rt_options opt = t->o.rt;
+    opt.name = path;
+    opt.arch = tool_exec_arch(t->exec);
+    opt.stage = RT_STAGE_CHECK;
+    opt.text = text;
+    opt.size = size;
+    struct stat st;
+    if (!text && strcmp(path, "-") != 0 && stat(path, &st) != 0) opt.text = rt_embedded(path, &opt.size);
+    return rt_compilation_new(NULL, &opt);
+}
+
+static void one(tests *t, rt_compilation *x, const ast *test) {
+    fe_test_result r = {0};
+    const fe_executor hooks = tool_exec_hooks(t->exec);
+    tool_exec_bind(t->exec, x);
+    vm_diag *const last = x->comp->last_diag;
+    tool_progress("%u passed, %u failed: %s", t->passed, t->failed, test->name);
+    fe_run_test(x->eval, x->module, test, &hooks, &r);
+    tool_progress(NULL);
+    char time[32];
+    tool_seconds(time, r.seconds);
+    const char *const message = r.message ? r.message : "";
+    const bool skipped = r.passed && !strncmp(message, "skipped", 7);
+    if (skipped) t->skipped++;
+    else if (r.passed) t->passed++;
+    else t->failed++;
+    printf("%s \"%s\"", r.passed ? skipped ? "skipped" : "ok" : "FAILED", r.title);
+    if (*message) printf(": %s", skipped && message[7] == ':' ? message + 9 : message);
+    printf(" (%s)\n", time);
+    if (r.passed) return;
+    fflush(stdout);
+    if (tool_exec_diagnostics(t->exec)) fputs(tool_exec_diagnostics(t->exec), stderr);
+    if (last ? last->next != NULL : x->comp->diags != NULL) {
+        if (last) x->comp->diags = last->next; // what the load reported has been shown
+        fputs(rt_diagnostics(x, t->o.json, t->o.color), stderr);
+    }
+}
+
+/// Showing diagnostics has used x->oom, so it is set anew.
+static void guarded(tests *t, rt_compilation *x, const ast *test) {
+    if (!setjmp(x->oom)) {
+        one(t, x, test);
+        return;
+    }
+    t->failed++;
+    printf("FAILED \"%s\": out of memory\n", test->name);
+}
+
+typedef struct {
+    const char *path, *text; // text: of standard input, which can be read once only
+    char *copy;
+    size_t size;
+    unsigned at, ntests;     // the test to run, of how many
+    bool named;              // the file's name has been printed
+} input;
+
+/// Finds and runs test number in->at. False: no more of this file.
+static bool step(tests *t, input *in, rt_compilation *x) {
+    if (setjmp(x->oom)) {
+        t->code = tool_usage("out of memory");
+        return false;
+    }
+    enum rt_result r = rt_load(x);
+    if (r == RT_OK && x->comp->nerrors) r = RT_ERRORS;
+    if (in->at == 0 && (r != RT_OK || x->comp->diags)) {
+        const int code = tool_report(x, &t->o, r);
+        if (code > t->code) t->code = code;
+    }
+    if (r != RT_OK || !x->module) return false;
+    if (in->at == 0 && !strcmp(in->path, "-")) {
+        const vm_source *const s = vm_source_at(x->comp, x->file);
+        in->copy = malloc(s->size + 1);
+        if (in->copy) in->text = memcpy(in->copy, s->text, s->size);
+        in->size = s->size;
+    }
+    const ast *const tree = x->module->tree, *test = NULL;
+    in->ntests = 0;
+    for (uint32_t i = 0; i < tree->nkids; i++)
+        if (tree->kid[i]->kind == AST_TEST && in->ntests++ == in->at) test = tree->kid[i];
+    if (!test || (t->filter && !strstr(test->name, t->filter))) return true;
+    if (!in->named) printf("%s\n", in->path);
+    in->named = true;
+    if (t->list) printf("\"%s\"\n", test->name);
+    else guarded(t, x, test);
+    fflush(stdout);
+    return true;
+}
+
+static void file(tests *t, const char *path) {
+    input in = {.path = path, .ntests = 1};
+    for (bool more = true; more && in.at < in.ntests; in.at++) {
+        rt_compilation *const x = load(t, path, in.text, in.size);
+        if (!x) {
+            t->code = tool_usage("out of memory");
+            break;
+        }
+        more = step(t, &in, x);
+        tool_exec_bind(t->exec, NULL);
+        rt_compilation_free(x);
+    }
+    free(in.copy);
+}
+
+static error_t parse(int key, char *arg, struct argp_state *s) {
+    tests *const t = s->input;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        s->child_inputs[0] = &t->o;
+        s->child_inputs[1] = &t->o;
+        return 0;
+    case KEY_FILTER: t->filter = arg; return 0;
+    case KEY_LIST: t->list = true; return 0;
+    case ARGP_KEY_ARG: add_path(t, arg, true, 0); return 0;
+    case ARGP_KEY_NO_ARGS: argp_error(s, "no files are given"); return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+int tool_test(int argc, char **argv) {
+    static const struct argp_option options[] = {
+        {"filter", KEY_FILTER, "TEXT", 0, "Only tests whose titles contain TEXT", 1},
+        {"list", KEY_LIST, NULL, 0, "List the tests, run none", 1}, {0}};
+    static const struct argp_child children[] = {{&tool_on_argp, 0, NULL, 2}, {&tool_common_argp, 0, "Shared options:", 10}, {0}};
+    static const struct argp a = {options, parse, "FILE|DIR…",
+        "Runs test blocks. Folders are searched for *.tvm. A line a test: ok, FAILED or skipped, title, measured "
+        "error, time. Exit status 1 if a test fails.\vexamples:\n"
+        "  tilusc test programs\n  tilusc test --on=cuda --filter='zero points' programs/matmul_lowbit.tvm\n", children, NULL, NULL};
+    tests t = {0};
+    tool_options_init(&t.o);
+    int code = tool_argp(&a, "test", argc, argv, &t);
+    if (!code && t.oom) code = tool_usage("out of memory");
+    if (!code && !(t.exec = tool_exec_new(&t.o))) code = TOOL_USAGE;
+    const double start = tool_now();
+    for (size_t i = 0; !code && i < t.n; i++) file(&t, t.files[i]);
+    if (!code && !t.list) {
+        char time[32];
+        printf("%u passed, %u failed", t.passed, t.failed);
+        if (t.skipped) printf(", %u skipped", t.skipped);
+        printf(" on %s in %s\n", tool_exec_is_cuda(t.exec) ? tilus_device_name(tool_exec_context(t.exec)) : "vm", tool_seconds(time, tool_now() - start));
+        if (t.failed && t.code < TOOL_FAILED) t.code = TOOL_FAILED;
+    }
+    if (t.code > code) code = t.code;
+    tool_exec_free(t.exec);
+    for (size_t i = 0; i < t.n; i++) free(t.files[i]);
+    free(t.files);
+    return code;
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the subcommands of tilusc share. Only the tool prints and exits; the folders below never do.
+#pragma once
+#include <argp.h>
+#include <signal.h>
+#include "runtime/compile.h"
+#include "runtime/tilus.h"
+
+enum { TOOL_OK, TOOL_FAILED, TOOL_USAGE }; // exit codes: fine; program or test failed; usage, environment
+
+// ---- main.c, common.c: commands, messages -------------------------------------------------------
+
+/// COMMAND(name, "one line").
+#define TOOL_COMMANDS(X)                                                                           \
+    X(build, "compile the kernels of a program")                                                   \
+    X(run, "run one kernel on arguments from files or expressions")                                \
+    X(test, "run the test blocks of programs")                                                     \
+    X(fmt, "format programs, or check that they are formatted")                                    \
+    X(layout, "print the table of a layout expression")                                            \
+    X(type, "describe an element type and its values")                                             \
+    X(quantize, "quantise a weight to a low-bit type, in groups, and pack it")                     \
+    X(explain, "explain a diagnostic code")
+#define X(name, doc) int tool_##name(int argc, char **argv);
+TOOL_COMMANDS(X)
+#undef X
+
+/// "tilusc: error: …" on standard error.
+void tool_error(const char *fmt, ...) VM_PRINTF(1, 2);
+/// The same, then TOOL_USAGE.
+int tool_usage(const char *fmt, ...) VM_PRINTF(1, 2);
+/// Flushes standard output; a full disk or a closed pipe is an error: TOOL_USAGE.
+int tool_flush(int code);
+/// Writes the whole file, by way of a temporary one if it is a regular file. False after an error.
+bool tool_write(const char *path, const void *data, size_t size);
+bool tool_ends(const char *s, const char *end);
+double tool_now(void);
+/// Milliseconds or seconds, as fits: "12.3 ms".
+const char *tool_seconds(char buf[32], double seconds);
+/// A transient line on a terminal for work that takes longer than half a second; NULL clears it.
+void tool_progress(const char *fmt, ...) VM_PRINTF(1, 2);
+
+// ---- options.c: what build, run and test have in common -----------------------------------------
+
+enum tool_on { ON_AUTO, ON_VM, ON_CUDA };
+enum { TOOL_MAX_LIST = 256 };
+typedef struct {
+    rt_options rt;
+    const char *include[TOOL_MAX_LIST], *define[TOOL_MAX_LIST];
+    const char *arch;    // as written, NULL: not given
+    bool json, color;
+    enum tool_on on;
+    uint64_t seed;       // of the VM's schedule
+} tool_options;
+/// Starts with the defaults.
+void tool_options_init(tool_options *o);
+/// argp child: -D -I -W -R -g -O --color --diagnostics --verify; input is a tool_options *.
+extern const struct argp tool_common_argp;
+/// argp child: --on, --seed.
+extern const struct argp tool_on_argp;
+/// Sets o->rt.arch from o->arch ("native": the GPU's). False after a message.
+bool tool_arch(tool_options *o, const char *otherwise);
+/// Shows all diagnostics of x, then x->message if r has one. Returns the exit code.
+int tool_report(rt_compilation *x, const tool_options *o, enum rt_result r);
+int tool_argp(const struct argp *a, const char *command, int argc, char **argv, void *input);
+
+// ---- exec.c: running an instance on the VM or the GPU -------------------------------------------
+
+typedef struct tool_exec tool_exec;
+/// NULL after a message. AUTO: the GPU if there is one.
+tool_exec *tool_exec_new(const tool_options *o);
+void tool_exec_free(tool_exec *x);
+bool tool_exec_is_cuda(const tool_exec *x);
+/// Architecture to compile for: NULL on the VM.
+const vm_arch *tool_exec_arch(const tool_exec *x);
+/// The library's context of the executor, made on the VM when it is first asked for.
+tilus_context *tool_exec_context(tool_exec *x);
+/// Runs belong to compilation `c` from now on; what was compiled for another one is forgotten.
+void tool_exec_bind(tool_exec *x, rt_compilation *c);
+fe_executor tool_exec_hooks(tool_exec *x);
+/// Seconds of the last kernel, without copies.
+double tool_exec_seconds(const tool_exec *x);
+/// Diagnostics of a kernel that could not be compiled in the last run, or NULL.
+const char *tool_exec_diagnostics(const tool_exec *x);
+
+// ---- files.c: tensors in files ------------------------------------------------------------------
+
+/// "x.npy" or "x.safetensors:name" as a host tensor; NULL after a message. `who` stands in the message.
+fe_tensor *tool_tensor_read(tool_exec *x, fe_eval *e, const char *who, const char *path);
+bool tool_tensor_is_file(const char *text);
+/// Writes .npy, or a .safetensors of all tensors. Types of fewer than 8 bits become u8 or i8 cells;
+/// `packed`: dense bit strings instead.
+typedef struct {
+    const char *name;
+    const fe_tensor *tensor;
+    bool packed;
+} tool_named;
+bool tool_tensors_write(tool_exec *x, fe_eval *e, const char *path, uint32_t n, const tool_named *t);
+
+// ---- header.c -----------------------------------------------------------------------------------
+
+/// The C header with PTX and host checks of all built kernels, arena text.
+char *tool_header(rt_compilation *x, const char *path);
