@@ -61,7 +61,7 @@ static fe_test_result run_body(const char *body, int *runs) {
     fe_module *m = fe_load_main(eval, vm_source_add(comp, "t.tvm", z, n));
     if (!m || comp->nerrors) fail_msg("%s", vm_diags_text(comp, false));
     fe_test_result r = {0};
-    const fe_executor x = {increment, runs};
+    const fe_executor x = {.run = increment, .user = runs};
     for (uint32_t i = 0; i < m->tree->nkids; i++)
         if (m->tree->kid[i]->kind == AST_TEST) fe_run_test(eval, m, m->tree->kid[i], &x, &r);
     return r;
