@@ -162,16 +162,18 @@ tilus_status tilus_plan_grid(const tilus_plan *p, int64_t grid[3]) {
 
 // ---- running ------------------------------------------------------------------------------------
 
+static void flush_line(tilus_context *c) {
+    c->line[c->nline] = 0;
+    if (c->nline && c->log) c->log(c->log_user, TILUS_LOG_PRINT, c->line);
+    c->nline = 0;
+}
+
+/// Text comes in pieces; the log gets lines.
 static void vm_print(void *user, const char *text, size_t n) {
     tilus_context *c = user;
-    char line[4096];
-    while (c->log && n) {
-        const size_t k = n < sizeof line - 1 ? n : sizeof line - 1;
-        memcpy(line, text, k);
-        line[k] = 0;
-        c->log(c->log_user, TILUS_LOG_PRINT, line);
-        text += k;
-        n -= k;
+    for (size_t i = 0; i < n; i++) {
+        if (text[i] == '\n' || c->nline == sizeof c->line - 1) flush_line(c);
+        if (text[i] != '\n') c->line[c->nline++] = text[i];
     }
 }
 
@@ -182,7 +184,9 @@ static tilus_status run_vm(const tilus_plan *p) {
                       .dynamic_shared = p->launch.dynamic_shared, .print = vm_print, .user = c, .alloc = &c->alloc};
     char error[1000] = "";
     vm_span at = VM_NOWHERE;
-    if (ir_interp_run(k->vm, &r, error, &at)) return TILUS_OK;
+    const bool ok = ir_interp_run(k->vm, &r, error, &at);
+    flush_line(c);
+    if (ok) return TILUS_OK;
     const vm_source *src = vm_source_at(k->comp->comp, at.file);
     uint32_t line = 0, col = 0;
     if (src) vm_source_place(src, at.lo, &line, &col);

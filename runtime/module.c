@@ -290,22 +290,24 @@ static rt_compilation *host_of(tilus_context *c, const rt_cached *hit) {
     return NULL;
 }
 
-/// True: k is complete but for its driver module.
-static bool from_cache(tilus_kernel *k, rt_compilation *x, uint8_t key[32]) {
+enum found { HIT, MISS, NO_MEMORY };
+
+/// HIT: k is complete but for its driver module.
+static enum found from_cache(tilus_kernel *k, rt_compilation *x, uint8_t key[32]) {
     tilus_context *c = k->module->ctx;
-    if (setjmp(x->oom)) return false;
-    if (rt_load(x) != RT_OK || x->comp->nerrors) return false;
+    if (setjmp(x->oom)) return NO_MEMORY;
+    if (rt_load(x) != RT_OK || x->comp->nerrors) return MISS;
     rt_cache_key(x, key);
-    if (!rt_cache_get(c->cache, key, &k->cached)) return false;
+    if (!rt_cache_get(c->cache, key, &k->cached)) return MISS;
     rt_compilation *host = host_of(c, &k->cached);
     if (!host) {
         rt_cached_free(c, &k->cached);
-        return false;
+        return MISS;
     }
     k->comp = host;
     k->func = host->ir->funcs.at[0];
     k->from_cache = true;
-    return true;
+    return HIT;
 }
 
 static void to_cache(tilus_kernel *k, rt_compilation *x, const uint8_t key[32]) {
@@ -331,11 +333,10 @@ static tilus_status compile(tilus_kernel *k, const char *name, const names *t) {
     rt_compilation *x = rt_compilation_new(&c->alloc, &o);
     if (!x) return rt_no_memory(c);
     uint8_t key[32];
-    if (c->cache && from_cache(k, x, key)) {
-        rt_compilation_free(x);
-        const tilus_status s = load_kernel(k, k->cached.ptx, k->cached.entry);
-        return s;
-    }
+    const enum found found = c->cache ? from_cache(k, x, key) : MISS;
+    if (found != MISS) rt_compilation_free(x);
+    if (found == HIT) return load_kernel(k, k->cached.ptx, k->cached.entry);
+    if (found == NO_MEMORY) return rt_no_memory(c);
     k->comp = x; // freed with k whatever happens
     const enum rt_result r = rt_compile(x);
     if (r != RT_OK) return status_of(c, x, r);

@@ -103,6 +103,8 @@ struct tilus_context {
     bool strict;
     rt_cache *cache;
     char error[1024];
+    char line[1024];             // of the VM's print, not complete yet
+    size_t nline;
     char *text, *json;           // long form of the last compile error
     size_t text_size, json_size;
     rt_block *blocks;            // sorted by address
