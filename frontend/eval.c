@@ -125,7 +125,9 @@ fe_value *fe_force(fe_eval *e, fe_scope *where, fe_binding *b) {
 void fe_unknown_name(fe_eval *e, const char *name, vm_span at) {
     for (const vm_diag *d = e->comp->diags; d; d = d->next) { // fe_check may have said it already
         const bool same = d->span.file == at.file && d->span.lo == at.lo && d->span.hi == at.hi;
-        if (same && (d->code == D_E0301 || d->code == D_E0303)) return;
+        if (!same || (d->code != D_E0301 && d->code != D_E0303)) continue;
+        e->comp->nreports++;
+        return;
     }
     const char *bad = fe_bad_type_name(e, name);
     if (bad) {
