@@ -263,8 +263,8 @@ static bool run(void *user, fe_eval *e, fe_instance *k, fe_args *args, vm_span a
         if (a->name)
             for (p = 0; p < f->nparams && strcmp(f->params[p].name, a->name) != 0;) p++;
         if (p >= f->nparams || v[p]) {
-            *why = a->name ? vm_format(e->arena, "%s: '%s' is no parameter, or given twice", vm_place(e->comp, at), a->name)
-                           : vm_format(e->arena, "%s: %u arguments for %u parameters", vm_place(e->comp, at), args->n, f->nparams);
+            *why = a->name ? vm_format(e->arena, "'%s' is no parameter, or given twice", a->name)
+                           : vm_format(e->arena, "%u arguments for %u parameters", args->n, f->nparams);
             return false;
         }
         v[p] = a->v;
@@ -272,12 +272,12 @@ static bool run(void *user, fe_eval *e, fe_instance *k, fe_args *args, vm_span a
     for (uint32_t i = 0; i < f->nparams; i++) {
         const ir_type *const t = &f->params[i].value->type;
         if (!v[i]) {
-            *why = vm_format(e->arena, "%s: no argument for parameter '%s'", vm_place(e->comp, at), f->params[i].name);
+            *why = vm_format(e->arena, "no argument for parameter '%s'", f->params[i].name);
             return false;
         }
         const bool tensor = v[i]->kind == FV_TENSOR, pointer = t->space == IS_PTR;
         if (tensor != pointer || (tensor && v[i]->tensor->type != t->elem)) {
-            *why = vm_format(e->arena, "%s: parameter '%s' is %s%s, the argument is %s", vm_place(e->comp, at), f->params[i].name,
+            *why = vm_format(e->arena, "parameter '%s' is %s%s, the argument is %s", f->params[i].name,
                              pointer ? "a tensor of " : "", vm_dtype_name(t->elem), fe_describe(e, v[i]));
             return false;
         }

@@ -54,9 +54,22 @@ static const char *param_name(const out *o, const ir_param *p) {
     return p->name;
 }
 
+static bool is_const(const ir_value *v) { return v->def && v->def->inst == I_const && c_type(v->type.elem); }
+
+static const char *const_text(const out *o, vm_dtype t, uint64_t code) {
+    vm_arena *const a = o->c->arena;
+    if (t == T_f32) return vm_format(a, "%af", vm_decode(t, code));
+    if (t == T_f64) return vm_format(a, "%a", vm_decode(t, code));
+    if (vm_dtypes[t].kind != K_INT) return vm_format(a, "%" PRIu64 "u", code);
+    const int64_t x = vm_decode_int(t, code);
+    if (x == INT64_MIN) return "INT64_MIN";
+    return vm_format(a, "%s%" PRId64 "%s", x < 0 ? "(" : "", x, x < 0 ? ")" : "");
+}
+
 static const char *name_of(const out *o, const ir_value *v) {
     for (uint32_t i = 0; i < o->f->nparams; i++)
         if (o->f->params[i].value == v) return param_name(o, &o->f->params[i]);
+    if (is_const(v)) return const_text(o, v->type.elem, (uint64_t)ir_int(v->def, AT_value, 0));
     return vm_format(o->c->arena, "v%u", v->id);
 }
 
@@ -82,16 +95,6 @@ static void refuse(out *o, const char *message, size_t n) {
 
 // ---- expressions --------------------------------------------------------------------------------
 
-static void put_const(out *o, vm_dtype t, uint64_t code) {
-    if (t == T_f32) vm_put(o->t, "%af", vm_decode(t, code));
-    else if (t == T_f64) vm_put(o->t, "%a", vm_decode(t, code));
-    else if (vm_dtypes[t].kind == K_INT) {
-        const int64_t x = vm_decode_int(t, code);
-        if (x == INT64_MIN) vm_put(o->t, "INT64_MIN");
-        else vm_put(o->t, "%s%" PRId64 "%s", x < 0 ? "(" : "", x, x < 0 ? ")" : "");
-    } else vm_put(o->t, "%" PRIu64 "u", code);
-}
-
 /// The right side for an elementwise instruction on type t; false: not printable.
 static bool expression(out *o, const ir_op *op, vm_dtype t) {
     vm_text *const x = o->t;
@@ -101,6 +104,7 @@ static bool expression(out *o, const ir_op *op, vm_dtype t) {
     const bool flt = vm_is_float(t), sign = vm_dtypes[t].kind == K_INT;
     const unsigned w = vm_bits(t);
     const char *cmp = NULL, *arith = NULL;
+    const bool safe = op->nops > 1 && is_const(op->ops[1]) && !flt && ir_int(op->ops[1]->def, AT_value, 0) > 0 && ir_int(op->ops[1]->def, AT_value, 0) <= INT8_MAX;
     switch (op->inst) {
     case I_eq: cmp = "=="; break;
     case I_ne: cmp = "!="; break;
@@ -119,6 +123,8 @@ static bool expression(out *o, const ir_op *op, vm_dtype t) {
     if (cmp) vm_put(x, "(uint8_t)(%s %s %s)", a, cmp, b);
     else if (arith && flt) vm_put(x, "%s %s %s", a, arith, b);
     else if (arith) vm_put(x, "(%s)((uint64_t)%s %s (uint64_t)%s)", T, a, arith, b);
+    else if (safe && op->inst == I_div) vm_put(x, "(%s)(%s / %s)", T, a, b);
+    else if (safe && op->inst == I_rem) vm_put(x, "(%s)(%s %% %s)", T, a, b);
     else if (op->inst == I_div && flt) vm_put(x, "%s / %s", a, b);
     else if (op->inst == I_div && sign) vm_put(x, "(%s)(%s == 0 ? -1 : %s == -1 ? (int64_t)(0 - (uint64_t)%s) : %s / %s)", T, b, b, a, a, b);
     else if (op->inst == I_div) vm_put(x, "(%s)(%s == 0 ? UINT64_MAX : %s / %s)", T, b, a, b);
@@ -292,6 +298,7 @@ static void check(out *o, const ir_op *op) {
 static void extent(out *o, const ir_op *op) {
     const ir_param *const p = &o->f->params[ir_int(op, AT_param, 0)];
     for (uint32_t d = 0; d < op->nops; d++) {
+        if (is_const(op->ops[d])) continue;
         const char *const m = vm_format(o->c->arena, "extent %u of '%s' is negative", d, p->name);
         pad(o);
         vm_put(o->t, "if (%s < 0) ", name_of(o, op->ops[d]));
@@ -313,13 +320,15 @@ static void launch(out *o, const ir_op *op) {
     for (uint32_t d = 0; d < 3; d++) {
         const char *const v = name_of(o, op->ops[d]), *const most = d ? "65535" : "2147483647";
         const char *const m = vm_format(o->c->arena, "grid.%c is beyond the limit %s", "xyz"[d], most);
-        pad(o);
-        vm_put(o->t, "if (%s < 0 || %s > %s) ", v, v, most);
-        refuse(o, m, strlen(m));
+        if (!is_const(op->ops[d]) || ir_int(op->ops[d]->def, AT_value, 0) < 0 || ir_int(op->ops[d]->def, AT_value, 0) > 65535) {
+            pad(o);
+            vm_put(o->t, "if (%s < 0 || %s > %s) ", v, v, most);
+            refuse(o, m, strlen(m));
+        }
         pad(o);
         vm_put(o->t, "out->grid[%u] = (unsigned)%s;\n", d, v);
     }
-    if (op->nops < 4) return;
+    if (op->nops < 4 || (is_const(op->ops[3]) && !ir_int(op->ops[3]->def, AT_value, 0))) return;
     const char *const v = name_of(o, op->ops[3]), *const m = "the block needs more shared memory than there is";
     const uint32_t limit = o->f->module->arch ? o->f->module->arch->shared_bytes : 232448;
     pad(o);
@@ -342,11 +351,10 @@ static void step(out *o, const ir_op *op) {
     case I_host_launch: launch(o, op); return;
     default: break;
     }
-    if (!op->nres) return;
+    if (!op->nres || is_const(op->res[0])) return;
     pad(o);
     vm_put(o->t, "%s = ", name_of(o, op->res[0]));
-    if (op->inst == I_const) put_const(o, op->res[0]->type.elem, (uint64_t)ir_int(op, AT_value, 0));
-    else if (op->inst == I_cast) ok = cast(o, op);
+    if (op->inst == I_cast) ok = cast(o, op);
     else ok = (cls == C_ELEM || cls == C_CMP || cls == C_SELECT) && expression(o, op, op->ops[cls == C_SELECT ? 1 : 0]->type.elem);
     if (!ok && !o->why)
         o->why = vm_format(o->c->arena, "the launch conditions of '%s' use '%s' on %s", o->f->name, vm_insts[op->inst].name, vm_dtype_name(op->res[0]->type.elem));
@@ -360,10 +368,10 @@ static void region(out *o, const ir_region *r) {
 // ---- the file -----------------------------------------------------------------------------------
 
 static void declare(out *o, const ir_value *v) {
-    if (v->type.space != IS_SCALAR) return;
+    if (v->type.space != IS_SCALAR || is_const(v)) return;
     const char *const T = c_type(v->type.elem);
     if (!T && !o->why) o->why = vm_format(o->c->arena, "the launch conditions of '%s' compute with %s", o->f->name, vm_dtype_name(v->type.elem));
-    vm_put(o->t, "    %s v%u = 0;\n    (void)v%u;\n", T ? T : "int", v->id, v->id);
+    vm_put(o->t, "    %s v%u = 0; (void)v%u;\n", T ? T : "int", v->id, v->id);
 }
 
 static void declare_op(ir_op *op, void *user) {

@@ -47,13 +47,10 @@ static int show_layout(vm_comp *c, const query *q) {
         return TOOL_OK;
     }
     if (!reg) {
-        printf("%s\n%" PRId64 " elements\n%s", shared_text(a, sh), sh->size, shared_grid(a, sh));
+        printf("%s\n%s", shared_text(a, sh), shared_grid(a, sh));
         return TOOL_OK;
     }
-    printf("%s\n%d threads, %d slots", layout_text(a, reg), reg->threads, reg->slots);
-    const int replicas = layout_replicas(reg);
-    if (replicas > 1) printf(", %d replicas", replicas);
-    printf("\n%s", layout_grid(a, reg));
+    printf("%s\n%s", layout_text(a, reg), layout_grid(a, reg));
     return TOOL_OK;
 }
 

@@ -206,7 +206,7 @@ int tool_test(int argc, char **argv) {
     if (!code && !(t.exec = tool_exec_new(&t.o))) code = TOOL_USAGE;
     const double start = tool_now();
     for (size_t i = 0; !code && i < t.n; i++) file(&t, t.files[i]);
-    if (!code && !t.list) {
+    if (!code && !t.list && (t.code != TOOL_USAGE || t.passed + t.failed)) {
         char time[32];
         printf("%u passed, %u failed", t.passed, t.failed);
         if (t.skipped) printf(", %u skipped", t.skipped);
