@@ -155,7 +155,7 @@ static LLVMValueRef bits_at(cg *g, LLVMValueRef const *w, uint32_t at, uint32_t 
         LLVMValueRef hi = LLVMBuildShl(g->b, w[i + 1], cg_i32(g, 32 - off), "");
         x = LLVMBuildOr(g->b, x, hi, "");
     }
-    if (n < 32 && off + n != 32) x = LLVMBuildAnd(g->b, x, cg_i32(g, (1ll << n) - 1), "");
+    if (n < 32 && off + n != 32) x = LLVMBuildAnd(g->b, x, cg_i32(g, ((int64_t)1 << n) - 1), "");
     return x;
 }
 
@@ -473,9 +473,9 @@ void emit_slice(cg *g, ir_op *op) { (void)g, (void)op; }
 void emit_barrier_at(cg *g, ir_op *op) { (void)g, (void)op; }
 
 /// The host region is interpreted by the runtime and never emitted.
-void emit_host_check(cg *g, ir_op *op) { (void)g, (void)op, assert(!"host operation in a body"); }
-void emit_host_extent(cg *g, ir_op *op) { (void)g, (void)op, assert(!"host operation in a body"); }
-void emit_host_launch(cg *g, ir_op *op) { (void)g, (void)op, assert(!"host operation in a body"); }
+void emit_host_check(cg *g, ir_op *op) { (void)g, (void)op, assert(0 && "host operation in a body"); }
+void emit_host_extent(cg *g, ir_op *op) { (void)g, (void)op, assert(0 && "host operation in a body"); }
+void emit_host_launch(cg *g, ir_op *op) { (void)g, (void)op, assert(0 && "host operation in a body"); }
 
 static void place_line(cg *g, const ir_op *op) {
     if (!g->di_scope || !op->span.file) return;

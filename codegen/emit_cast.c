@@ -190,7 +190,7 @@ static LLVMValueRef f32_to_small(cg *g, vm_dtype to, LLVMValueRef x, vm_rounding
     if (r.round == R_NEAREST) {
         LLVMValueRef odd = LLVMBuildLShr(g->b, mag, cg_i32(g, shift), "");
         odd = LLVMBuildAnd(g->b, odd, cg_i32(g, 1), "");
-        n = LLVMBuildAdd(g->b, n, cg_i32(g, (1ll << (shift - 1)) - 1), "");
+        n = LLVMBuildAdd(g->b, n, cg_i32(g, ((int64_t)1 << (shift - 1)) - 1), "");
         n = LLVMBuildAdd(g->b, n, odd, "");
     }
     n = LLVMBuildLShr(g->b, n, cg_i32(g, shift), "");
@@ -211,7 +211,7 @@ static LLVMValueRef f32_to_small(cg *g, vm_dtype to, LLVMValueRef x, vm_rounding
         n = select_if(g, inf, cg_i32(g, beyond), n);
     }
     LLVMValueRef sign = LLVMBuildLShr(g->b, u, cg_i32(g, 31 - (e + m)), "");
-    sign = LLVMBuildAnd(g->b, sign, cg_i32(g, 1ll << (e + m)), "");
+    sign = LLVMBuildAnd(g->b, sign, cg_i32(g, (int64_t)1 << (e + m)), "");
     LLVMValueRef nan = LLVMBuildICmp(g->b, LLVMIntUGT, mag, cg_i32(g, 0x7f800000), "");
     n = select_if(g, nan, cg_i32(g, all), n);
     n = LLVMBuildOr(g->b, n, sign, "");
