@@ -224,11 +224,11 @@ const layout *infer_default(vm_arena *ar, const ir_type *t, int threads, int alo
     for (int d = 0; d < rank; d++) total *= t->dim[d];
     if (rank == 0) return NULL;
     if (along < 0 || along >= rank) along = rank - 1;
+    while (vec & (vec - 1)) vec &= vec - 1; // 3-bit elements: 42 fit, 32 are taken
     if (vec < 1) vec = 1;
     while (vec > 1 && (t->dim[along] % vec || total / vec < threads)) vec /= 2;
     // bytes of sub-byte types must have one owner
-    while (vm_mem_bits(t->elem) < 8 && vec * (int)vm_mem_bits(t->elem) < 8 &&
-           t->dim[along] % (vec * 2) == 0) vec *= 2;
+    while (vec * (int64_t)vm_mem_bits(t->elem) % 8 && t->dim[along] % (vec * 2) == 0) vec *= 2;
     int32_t outer[LAYOUT_MAX_RANK], spread[LAYOUT_MAX_RANK], inner[LAYOUT_MAX_RANK];
     for (int i = 0; i < rank; i++) {
         // the contiguous dimension takes threads first, then the others from the last

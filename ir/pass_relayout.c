@@ -80,12 +80,9 @@ static void settle(state *s, ir_op *op, const layout *natural) {
     r->type.reg = natural;
 }
 
-static bool bytes_have_one_owner(vm_arena *a, const ir_type *t) {
+static bool bytes_have_one_owner(const ir_type *t, int along) {
     const unsigned bits = vm_mem_bits(t->elem);
-    if (bits >= 8) return true;
-    (void)a;
-    const int run = layout_run(t->reg, t->rank - 1);
-    return (int64_t)run * bits % 8 == 0;
+    return bits >= 8 || along < 0 || (int64_t)layout_run(t->reg, along) * bits % 8 == 0;
 }
 
 static void check_view(state *s, ir_op *op) {
@@ -131,8 +128,8 @@ static void visit(ir_op *op, void *user) {
     }
     if ((op->inst == I_store || op->inst == I_atomic_add) && op->nops == 2 && is_tile(op->ops[1])) {
         const ir_type *t = &op->ops[1]->type;
-        if (!bytes_have_one_owner(s->arena, t))
-            want(s, op, 1, infer_default(s->arena, t, ir_group_threads(op), infer_contiguous_dim(op->ops[0]), 16));
+        const int along = infer_contiguous_dim(op->ops[0]);
+        if (!bytes_have_one_owner(t, along)) want(s, op, 1, infer_default(s->arena, t, ir_group_threads(op), along, 16));
         return;
     }
     if (info->cls == C_REDUCE) {
