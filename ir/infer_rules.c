@@ -241,7 +241,8 @@ const layout *infer_default(vm_arena *ar, const ir_type *t, int threads, int alo
         inner[d] = d == along ? (int32_t)vec : 1;
     }
     const layout *l = layout_spatial(ar, rank, spread, NULL, NULL);
-    l = l ? layout_compose(ar, layout_local(ar, rank, outer, NULL), l, NULL) : NULL;
+    const layout *o = layout_local(ar, rank, outer, NULL); // NULL: beyond the limits of layouts
+    l = l && o ? layout_compose(ar, o, l, NULL) : NULL;
     l = l ? layout_compose(ar, l, layout_local(ar, rank, inner, NULL), NULL) : NULL;
     if (l && left > 1) {
         int32_t one[LAYOUT_MAX_RANK];
