@@ -163,8 +163,11 @@ tilus_status tilus_context_create(const tilus_context_params *p, tilus_context *
 void tilus_context_destroy(tilus_context *c) {
     if (!c) return;
     while (c->modules) tilus_module_destroy(c->modules);
-    // each call takes the object off its list, whether or not the driver then agrees
-    while (c->nblocks) tilus_free(c, (void *)(uintptr_t)c->blocks[c->nblocks - 1].at);
+    while (c->nblocks) {
+        const size_t n = c->nblocks;
+        tilus_free(c, (void *)(uintptr_t)c->blocks[n - 1].at);
+        c->nblocks = n - 1; // even if the driver refused
+    }
     rt_free(c, c->blocks, c->cap_blocks * sizeof *c->blocks);
     while (c->streams.n) tilus_stream_destroy(c, c->streams.at[c->streams.n - 1]);
     while (c->events.n) tilus_event_destroy(c, c->events.at[c->events.n - 1]);

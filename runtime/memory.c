@@ -73,14 +73,14 @@ tilus_status tilus_free(tilus_context *c, void *ptr) {
     if (!k || c->blocks[k - 1].at != p)
         return rt_fail(c, TILUS_INVALID_ARGUMENT, "%p was not allocated by this context", ptr);
     const rt_block b = c->blocks[k - 1];
+    tilus_status s = c->device == TILUS_DEVICE_VM ? TILUS_OK : rt_enter(c);
+    if (s != TILUS_OK) return s; // still the context's
     memmove(&c->blocks[k - 1], &c->blocks[k], (c->nblocks - k) * sizeof b);
     c->nblocks--;
     if (c->device == TILUS_DEVICE_VM) {
         rt_free(c, b.base, b.size + ALIGN);
         return TILUS_OK;
     }
-    tilus_status s = rt_enter(c);
-    if (s != TILUS_OK) return s;
     s = rt_cu(c, c->cu.mem_free(b.at), "cuMemFree");
     rt_leave(c);
     return s;
