@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Lowering of one kernel instance: parameters, clauses, body, host region. Expressions and statements
-// are lowered by the hooks of lower_*.c while the evaluator walks the tree.
+// Lowering of one kernel instance: parameters, clauses, body, host region. Expressions and
+// statements are lowered by the hooks of lower_*.c while the evaluator walks the tree.
 #include "ir/lower.h"
 
 #include <string.h>
@@ -40,7 +40,8 @@ fe_value *lw_rt(lower *l, ir_value *v) {
 ir_value *lw_emit(lower *l, vm_inst i, uint32_t n, ir_value *const *ops, ir_type t) {
     ir_value *v = ir_emit1(&l->b, i, n, ops, t);
     if (l->lift && t.space == IS_REG) v->tmp = l->lift;
-    if (l->exact && vm_insts[i].cls == C_ELEM && vm_is_float(t.elem)) ir_set_int(v->def, AT_exact, 1);
+    if (l->exact && vm_insts[i].cls == C_ELEM && vm_is_float(t.elem))
+        ir_set_int(v->def, AT_exact, 1);
     return v;
 }
 
@@ -69,12 +70,17 @@ void lw_attr_copies(lower *l, const ast *attr, ir_op *op) {
     for (uint32_t i = 1; attr->kind == AST_CALL && i < attr->nkids; i++) {
         const ast *a = attr->kid[i];
         if (a->kind != AST_ARG || !a->nkids || !a->name) continue;
-        const char *word = a->kid[0]->kind == AST_ID || a->kid[0]->kind == AST_STRING ? a->kid[0]->name : "";
+        const char *word =
+            a->kid[0]->kind == AST_ID || a->kid[0]->kind == AST_STRING ? a->kid[0]->name : "";
         const bool via = strcmp(a->name, "via") == 0, evict = strcmp(a->name, "evict") == 0;
         if (via && (!strcmp(word, "cp_async") || !strcmp(word, "bulk") || !strcmp(word, "tensor")))
             ir_set_str(op, AT_via, word);
-        else if (evict && (!strcmp(word, "first") || !strcmp(word, "last"))) ir_set_str(op, AT_evict, word);
-        else vm_report(l->c, D_E0354, a->span, "#[pipeline(n)] knows via = cp_async, bulk or tensor, and evict = first or last");
+        else if (evict && (!strcmp(word, "first") || !strcmp(word, "last")))
+            ir_set_str(op, AT_evict, word);
+        else
+            vm_report(
+                l->c, D_E0354, a->span,
+                "#[pipeline(n)] knows via = cp_async, bulk or tensor, and evict = first or last");
     }
 }
 
@@ -109,7 +115,8 @@ static void attributes(lower *l, ir_param *p, const ast *param, const ast *kerne
         if (n < 1 || n > 4096 || (n & (n - 1)))
             vm_report(l->c, D_E0354, align->span, "alignment %lld is not a power of two up to 4096",
                       (long long)n);
-        else p->align = (int)n;
+        else
+            p->align = (int)n;
     }
     p->alias = lw_attr(param->attrs, "alias") || lw_attr(kernel->attrs, "alias");
 }
@@ -131,9 +138,12 @@ static void parameters(lower *l, const ast *params, const ast *kernel) {
             attributes(l, &l->f->params[l->f->nparams - 1], p, kernel);
             v = lw_global_view(l, x, t, p->name, p->span);
         } else if (t) {
-            vm_diag *d = vm_report(l->c, D_E0359, p->span, "parameter '%s' of type %s: kernels take scalars and global tensors",
-                                   p->name, fe_type_text(l->e, t));
-            vm_help(l->c, d, "write '%s: global T[…]', or make it a meta-parameter in […]", p->name);
+            vm_diag *d =
+                vm_report(l->c, D_E0359, p->span,
+                          "parameter '%s' of type %s: kernels take scalars and global tensors",
+                          p->name, fe_type_text(l->e, t));
+            vm_help(l->c, d, "write '%s: global T[…]', or make it a meta-parameter in […]",
+                    p->name);
         }
         fe_bind(l->e, p->name, v, t, false, p->name_span);
     }
@@ -149,7 +159,8 @@ static void requirements(lower *l, const ast *clauses) {
             if (lw_poison(v)) continue;
             if (v->kind == FV_BOOL) {
                 if (!v->i)
-                    vm_report(l->c, D_E0362, r->kid[k]->span, "this requirement never holds for this instance");
+                    vm_report(l->c, D_E0362, r->kid[k]->span,
+                              "this requirement never holds for this instance");
                 continue;
             }
             ir_value *x = lw_scalar(l, v, T_bool, r->kid[k]->span);
@@ -161,7 +172,8 @@ static void requirements(lower *l, const ast *clauses) {
 // ---- facts about the finished function ----------------------------------------------------------
 
 static ir_param *param_of(ir_func *f, const ir_value *view) {
-    while (view->def && view->def->nops && view->def->inst != I_global_view) view = view->def->ops[0];
+    while (view->def && view->def->nops && view->def->inst != I_global_view)
+        view = view->def->ops[0];
     if (!view->def || view->def->inst != I_global_view) return NULL;
     for (uint32_t i = 0; i < f->nparams; i++)
         if (f->params[i].value == view->def->ops[0]) return &f->params[i];
@@ -202,13 +214,16 @@ static void check_groups(ir_op *op, void *user) {
         const ir_value *v = op->ops[i];
         const char *name = v->name ? v->name : "a value";
         if (role && v->type.space == IS_REG && home(v) && !inside(home(v), role)) {
-            vm_diag *d = vm_report(l->c, D_E0434, op->span, "tile '%s' belongs to another group than this role", name);
+            vm_diag *d = vm_report(l->c, D_E0434, op->span,
+                                   "tile '%s' belongs to another group than this role", name);
             vm_label(l->c, d, v->span, "made here");
             vm_help(l->c, d, "declare the tile inside the role, or hand it over in shared memory");
         }
         if (!loop || !home(v) || inside(home(v), fetch) || !inside(home(v), loop)) continue;
         if (v->owner == loop->regions[0] && v->index == 0) continue;
-        vm_diag *d = vm_report(l->c, D_E0510, op->span, "loop cannot be pipelined: 'fetch' reads '%s', computed by the same iteration", name);
+        vm_diag *d = vm_report(
+            l->c, D_E0510, op->span,
+            "loop cannot be pipelined: 'fetch' reads '%s', computed by the same iteration", name);
         if (v->span.file) vm_label(l->c, d, v->span, "computed here");
         vm_help(l->c, d, "compute it inside the fetch block, from the loop index");
     }

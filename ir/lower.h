@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-// Private to the lowering of AST to tile IR (lower*.c). The evaluator walks the tree; these hooks emit
-// operations for what is known only at run time. Variables live in fe_binding.value; control flow
-// turns those that a body assigns into carried values (lower_control.c).
+// Private to the lowering of AST to tile IR (lower*.c). The evaluator walks the tree; these hooks
+// emit operations for what is known only at run time. Variables live in fe_binding.value; control
+// flow turns those that a body assigns into carried values (lower_control.c).
 #pragma once
 #include "ir/ir.h"
 
 enum { LW_MAX_ARGS = 24 };
 
-/// A `map` being expanded: inside its lambda the elements of tiles stand for scalars. A tile value is
-/// such an element when its `tmp` is the lift.
+/// A `map` being expanded: inside its lambda the elements of tiles stand for scalars. A tile value
+/// is such an element when its `tmp` is the lift.
 typedef struct lw_lift {
-    ir_type shape;               // of the mapped tile
+    ir_type shape;                    // of the mapped tile
     ir_value *index[LAYOUT_MAX_RANK]; // iota of each lambda index, NULL without indices
     struct lw_lift *up;
 } lw_lift;
 
-/// Variables that a region assigns, with the shape of their values at its entry: run-time leaves are
-/// carried, known ones must stay as they are.
+/// Variables that a region assigns, with the shape of their values at its entry: run-time leaves
+/// are carried, known ones must stay as they are.
 typedef struct {
-    uint32_t n;                  // variables
+    uint32_t n; // variables
     fe_binding **var;
-    fe_value **entry;            // leaves to carry are FV_RT scalars and tiles
+    fe_value **entry; // leaves to carry are FV_RT scalars and tiles
     uint32_t nleaf;
-    ir_value **leaf;             // entry values
+    ir_value **leaf; // entry values
     ir_type *type;
     bool *pinned;
     const char **name;
@@ -38,16 +38,16 @@ typedef struct lw_loop {
 /// An inlined function with early returns, or a simt body with them (carry set): a `scope`.
 typedef struct lw_frame {
     ir_op *scope;
-    ir_builder saved;            // of the caller
+    ir_builder saved; // of the caller
     bool saved_dead;
-    const ast *fn;               // NULL: simt body
-    const lw_carry *carry;       // simt body: tiles
-    fe_value *shape;             // structure of the returned value; leaves FV_RT
+    const ast *fn;         // NULL: simt body
+    const lw_carry *carry; // simt body: tiles
+    fe_value *shape;       // structure of the returned value; leaves FV_RT
     ir_type *type;
-    uint32_t nleaf, nleaves;     // carried leaves, `leave` operations emitted
-    fe_value *only;              // value of the first return
-    bool only_top;               // that return stands in the scope's own region
-    lw_loop *loop;               // outside of the frame
+    uint32_t nleaf, nleaves; // carried leaves, `leave` operations emitted
+    fe_value *only;          // value of the first return
+    bool only_top;           // that return stands in the scope's own region
+    lw_loop *loop;           // outside of the frame
     struct lw_frame *up;
 } lw_frame;
 
@@ -58,15 +58,15 @@ typedef struct {
     ir_func *f;
     const fe_instance *k;
     ir_builder b;
-    bool dead;                   // code that control never reaches: emitted into a loose region
-    bool host;                   // the host region is being lowered
-    bool exact;                  // under #[strict]
+    bool dead;  // code that control never reaches: emitted into a loose region
+    bool host;  // the host region is being lowered
+    bool exact; // under #[strict]
     lw_lift *lift;
     lw_loop *loop;
     lw_frame *frame;
-    ir_op *simt, *role, *fetch;  // being lowered, or NULL
-    int threads;                 // of the current group
-    int64_t next_set;            // number of the next group of role statements
+    ir_op *simt, *role, *fetch; // being lowered, or NULL
+    int threads;                // of the current group
+    int64_t next_set;           // number of the next group of role statements
     ir_value *block_id[3], *grid_dim[3];
 } lower;
 
@@ -98,13 +98,14 @@ const ast *lw_attr(const ast *attrs, const char *name);
 int64_t lw_attr_int(lower *l, const ast *attr, int64_t otherwise);
 /// Named arguments of #[pipeline(n, via = …, evict = …)] onto op.
 void lw_attr_copies(lower *l, const ast *attr, ir_op *op);
-void lw_dead(lower *l);           // control never comes here: see lower.dead
-ir_builder lw_enter(lower *l, ir_region *r, bool *dead);  // code goes into r; returns what to restore
+void lw_dead(lower *l); // control never comes here: see lower.dead
+ir_builder lw_enter(lower *l, ir_region *r,
+                    bool *dead); // code goes into r; returns what to restore
 void lw_leave(lower *l, ir_builder saved, bool dead);
 
 // ---- lower_expr.c: types and elementwise code ---------------------------------------------------
 
-const char *lw_text(lower *l, const fe_value *v);         // type of a value, for messages
+const char *lw_text(lower *l, const fe_value *v); // type of a value, for messages
 bool lw_lifted(const lower *l, const ir_value *v);
 bool lw_dtype_of(lower *l, const fe_value *v, vm_dtype *t); // of typed values and tiles
 /// A known number as a constant of type t; NULL after a report.
@@ -113,11 +114,12 @@ ir_value *lw_const(lower *l, const fe_value *v, vm_dtype t, vm_span at);
 ir_value *lw_operand(lower *l, const fe_value *v, vm_dtype t, vm_span at);
 ir_value *lw_tile(lower *l, const fe_value *v, const char *what, vm_span at); // a reg tile
 ir_value *lw_scalar(lower *l, const fe_value *v, vm_dtype t, vm_span at);
-ir_value *lw_index(lower *l, const fe_value *v, vm_span at);                  // integer of any type
+ir_value *lw_index(lower *l, const fe_value *v, vm_span at); // integer of any type
 ir_value *lw_landed(lower *l, ir_value *v);
-fe_value *lw_elem(lower *l, vm_inst i, uint32_t n, fe_value *const *v, const char *what, vm_span at);
+fe_value *lw_elem(lower *l, vm_inst i, uint32_t n, fe_value *const *v, const char *what,
+                  vm_span at);
 ir_value *lw_broadcast(lower *l, ir_value *v, const ir_type *shape);
-fe_value *lw_pin(lower *l, ir_value *v, const layout *lay, vm_span at);       // x @ L
+fe_value *lw_pin(lower *l, ir_value *v, const layout *lay, vm_span at); // x @ L
 bool lw_layout_fits(lower *l, const layout *lay, const ir_type *t, vm_span at);
 /// Dimensions of a tensor type as constants; false after a report.
 bool lw_static_dims(lower *l, const fe_type *t, int64_t *dim, vm_span at);
@@ -135,7 +137,8 @@ const fe_type *lw_type_of(fe_eval *e, const fe_value *v);
 fe_value *lw_declare(fe_eval *e, const char *name, const fe_type *type, fe_value *init, bool is_var,
                      ast *attrs, vm_span at);
 fe_value *lw_index_hook(fe_eval *e, fe_value *x, fe_args *args, vm_span at);
-void lw_store_index(fe_eval *e, fe_value *x, fe_binding *holder, fe_args *args, fe_value *v, vm_span at);
+void lw_store_index(fe_eval *e, fe_value *x, fe_binding *holder, fe_args *args, fe_value *v,
+                    vm_span at);
 fe_value *lw_member(fe_eval *e, fe_value *x, const char *name, vm_span at);
 fe_value *lw_permute(lower *l, ir_value *x, const int32_t *perm, vm_span at);
 fe_value *lw_reshape(lower *l, ir_value *x, int rank, const int64_t *dim, vm_span at);
@@ -160,7 +163,8 @@ lw_carry *lw_carry_make(lower *l, uint32_t n, fe_binding **vars, vm_span at); //
 lw_carry *lw_carry_assigned(lower *l, const ast *tree);
 void lw_carry_bind(lower *l, const lw_carry *c, ir_value *const *v); // the variables are now these
 bool lw_carry_read(lower *l, const lw_carry *c, ir_value **out, vm_span at);
-void lw_carry_out(lower *l, const lw_carry *c, vm_inst i, vm_span at); // terminator with their values
+void lw_carry_out(lower *l, const lw_carry *c, vm_inst i,
+                  vm_span at); // terminator with their values
 void lw_carry_pins(const lw_carry *c, ir_value *const *v);
 ir_value **lw_carry_args(lower *l, ir_region *r, const lw_carry *c);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Statements with run-time conditions. Variables that a body assigns become carried values; those that
-// are known numbers at the entry are materialised, so that one type holds on all paths.
+// Statements with run-time conditions. Variables that a body assigns become carried values; those
+// that are known numbers at the entry are materialised, so that one type holds on all paths.
 #include "ir/lower.h"
 
 #include <string.h>
@@ -30,8 +30,10 @@ static fe_value *materialise(lower *l, const fe_value *v, const vm_dtype *t, vm_
         r->item = vm_newn(l->a, fe_value *, v->n ? v->n : 1);
         for (uint32_t i = 0; i < v->n; i++) {
             vm_dtype ft = T_i32;
-            const bool fixed = v->kind == FV_STRUCT && lw_number(v->item[i]) && !field_type(v, i, &ft);
-            r->item[i] = fixed ? v->item[i] : materialise(l, v->item[i], v->kind == FV_STRUCT ? &ft : NULL, at);
+            const bool fixed =
+                v->kind == FV_STRUCT && lw_number(v->item[i]) && !field_type(v, i, &ft);
+            r->item[i] = fixed ? v->item[i]
+                               : materialise(l, v->item[i], v->kind == FV_STRUCT ? &ft : NULL, at);
         }
         return r;
     }
@@ -53,7 +55,8 @@ typedef VM_VEC(fe_value *) leaves;
 static void collect(lower *l, fe_value *v, leaves *out) {
     if (has_items(v))
         for (uint32_t i = 0; i < v->n; i++) collect(l, v->item[i], out);
-    else if (is_leaf(v)) vm_push(l->a, out, v);
+    else if (is_leaf(v))
+        vm_push(l->a, out, v);
 }
 
 lw_carry *lw_carry_make(lower *l, uint32_t n, fe_binding **vars, vm_span at) {
@@ -67,8 +70,10 @@ lw_carry *lw_carry_make(lower *l, uint32_t n, fe_binding **vars, vm_span at) {
     for (uint32_t i = 0; i < n; i++) {
         fe_binding *b = vars[i];
         vm_dtype t = T_i32;
-        if (b->type && b->type->kind == FT_SCALAR) t = b->type->elem;
-        else if (lw_number(b->value)) t = lw_default_type(b->value);
+        if (b->type && b->type->kind == FT_SCALAR)
+            t = b->type->elem;
+        else if (lw_number(b->value))
+            t = lw_default_type(b->value);
         c->entry[i] = materialise(l, b->value, &t, at);
         const uint32_t before = all.n;
         collect(l, c->entry[i], &all);
@@ -133,21 +138,23 @@ static bool same_shape(const ir_type *a, const ir_type *b) {
     return true;
 }
 
-static bool read_leaf(lower *l, const fe_value *cur, const ir_type *t, const char *name, ir_value **out, vm_span at) {
+static bool read_leaf(lower *l, const fe_value *cur, const ir_type *t, const char *name,
+                      ir_value **out, vm_span at) {
     if (lw_poison(cur)) return false;
-    if (lw_number(cur) && t->space == IS_SCALAR) return (*out = lw_const(l, cur, t->elem, at)) != NULL;
+    if (lw_number(cur) && t->space == IS_SCALAR)
+        return (*out = lw_const(l, cur, t->elem, at)) != NULL;
     if (cur->kind == FV_RT && same_shape(&cur->rt->type, t)) {
         *out = cur->rt->type.inflight && !t->inflight ? lw_landed(l, cur->rt) : cur->rt;
         return true;
     }
-    vm_diag *d = vm_report(l->c, D_E0357, at, "'%s' is %s here, but %s on another path", name, lw_text(l, cur),
-                           ir_type_text(l->a, t));
+    vm_diag *d = vm_report(l->c, D_E0357, at, "'%s' is %s here, but %s on another path", name,
+                           lw_text(l, cur), ir_type_text(l->a, t));
     vm_help(l->c, d, "give every path the same type");
     return false;
 }
 
-static bool read_value(lower *l, const lw_carry *c, const fe_value *entry, const fe_value *cur, const char *name,
-                       uint32_t *next, ir_value **out, vm_span at) {
+static bool read_value(lower *l, const lw_carry *c, const fe_value *entry, const fe_value *cur,
+                       const char *name, uint32_t *next, ir_value **out, vm_span at) {
     if (lw_poison(cur)) return false;
     if (is_leaf(entry)) {
         const uint32_t i = (*next)++;
@@ -158,8 +165,12 @@ static bool read_value(lower *l, const lw_carry *c, const fe_value *entry, const
         for (uint32_t i = 0; ok && i < entry->n; i++)
             ok = read_value(l, c, entry->item[i], cur->item[i], name, next, out, at);
         if (ok || (cur->kind == entry->kind && cur->n == entry->n)) return ok;
-    } else if (entry->kind == FV_RT ? cur->kind == FV_RT && cur->rt == entry->rt : fe_equal(entry, cur)) return true;
-    vm_diag *d = vm_report(l->c, D_E0357, at, "'%s' changes in run-time control flow, but is not a number or tile", name);
+    } else if (entry->kind == FV_RT ? cur->kind == FV_RT && cur->rt == entry->rt
+                                    : fe_equal(entry, cur))
+        return true;
+    vm_diag *d =
+        vm_report(l->c, D_E0357, at,
+                  "'%s' changes in run-time control flow, but is not a number or tile", name);
     vm_help(l->c, d, "views, types and compile-time values must be the same on all paths");
     return false;
 }
@@ -167,7 +178,8 @@ static bool read_value(lower *l, const lw_carry *c, const fe_value *entry, const
 bool lw_carry_read(lower *l, const lw_carry *c, ir_value **out, vm_span at) {
     uint32_t next = 0;
     for (uint32_t i = 0; i < c->n; i++)
-        if (!read_value(l, c, c->entry[i], c->var[i]->value, c->var[i]->name, &next, out, at)) return false;
+        if (!read_value(l, c, c->entry[i], c->var[i]->value, c->var[i]->name, &next, out, at))
+            return false;
     return true;
 }
 
@@ -230,8 +242,10 @@ void lw_if(fe_eval *e, fe_value *cond, ast *node) {
     l->b.span = node->kid[0]->span;
     ast *other = node->nkids > 2 ? node->kid[2] : NULL;
     if (cond->kind == FV_BOOL) {
-        if (cond->i) fe_exec_block(e, node->kid[1]);
-        else if (other) fe_exec_stmt(e, other);
+        if (cond->i)
+            fe_exec_block(e, node->kid[1]);
+        else if (other)
+            fe_exec_stmt(e, other);
         return;
     }
     ir_value *c = condition(l, cond, node->kid[0]->span);
@@ -248,8 +262,10 @@ void lw_if(fe_eval *e, fe_value *cond, ast *node) {
         bool dead;
         const ir_builder saved = lw_enter(l, r, &dead);
         lw_carry_bind(l, carry, carry->leaf);
-        if (body && body->kind == AST_BLOCK) fe_exec_block(e, body);
-        else if (body) fe_exec_stmt(e, body);
+        if (body && body->kind == AST_BLOCK)
+            fe_exec_block(e, body);
+        else if (body)
+            fe_exec_stmt(e, body);
         if (!l->dead) lw_carry_out(l, carry, I_yield, node->span);
         lw_leave(l, saved, dead);
     }
@@ -257,7 +273,8 @@ void lw_if(fe_eval *e, fe_value *cond, ast *node) {
     if (both_jump(op)) lw_dead(l);
 }
 
-static void exec_loop_body(lower *l, const lw_carry *carry, bool pipelined, const ast *node, const ast *body) {
+static void exec_loop_body(lower *l, const lw_carry *carry, bool pipelined, const ast *node,
+                           const ast *body) {
     lw_loop loop = {carry, pipelined, l->loop};
     const bool exact = l->exact;
     l->loop = &loop;
@@ -278,7 +295,8 @@ void lw_for(fe_eval *e, fe_value *lo, fe_value *hi, fe_value *step, ast *node) {
     bool typed = false;
     for (int k = 0; k < 3 && !typed; k++) typed = lw_dtype_of(l, bound[k], &t);
     if (!vm_is_int(t)) {
-        vm_report(l->c, D_E0350, node->kid[0]->span, "a loop counts integers, not %s", vm_dtype_name(t));
+        vm_report(l->c, D_E0350, node->kid[0]->span, "a loop counts integers, not %s",
+                  vm_dtype_name(t));
         return;
     }
     if (step->kind == FV_INT && step->i <= 0) {
@@ -340,7 +358,8 @@ void lw_while(fe_eval *e, ast *node) {
         bool dead;
         const ir_builder saved = lw_enter(l, r, &dead);
         lw_carry_bind(l, carry, args);
-        if (k) exec_loop_body(l, carry, false, node, node->kid[1]);
+        if (k)
+            exec_loop_body(l, carry, false, node, node->kid[1]);
         else {
             l->b.span = node->kid[0]->span;
             fe_value *v = fe_expr(e, node->kid[0]);
@@ -358,7 +377,8 @@ void lw_jump(fe_eval *e, ast *node) {
         vm_report(l->c, D_E0514, node->span, "no loop around this that could be left from here");
         return;
     }
-    if (!l->dead) lw_carry_out(l, l->loop->carry, node->kind == AST_BREAK ? I_break : I_continue, node->span);
+    if (!l->dead)
+        lw_carry_out(l, l->loop->carry, node->kind == AST_BREAK ? I_break : I_continue, node->span);
     lw_dead(l);
 }
 
@@ -420,11 +440,13 @@ static void leave_frame(lower *l, lw_frame *f, fe_value *v, vm_span at) {
         f->only = v;
         f->only_top = l->b.region == f->scope->regions[0];
         if (!none) frame_types(l, f, v, at);
-    } else f->only = NULL;
+    } else
+        f->only = NULL;
     lw_carry c = {.n = 0, .type = f->type, .nleaf = f->nleaf};
     ir_value **out = vm_newn(l->a, ir_value *, f->nleaf + 1);
     uint32_t next = 0;
-    if (none != !f->shape) vm_report(l->c, D_E0357, at, "some returns have a value, others have none");
+    if (none != !f->shape)
+        vm_report(l->c, D_E0357, at, "some returns have a value, others have none");
     else if (none || read_value(l, &c, f->shape, v, "the returned value", &next, out, at))
         ir_emit(&l->b, I_leave, f->nleaf, out, 0, NULL);
     lw_dead(l);
@@ -442,7 +464,9 @@ void lw_return(fe_eval *e, fe_value *v, ast *node) {
         vm_report(l->c, D_E0363, node->span, "a kernel returns nothing");
     if (l->role || l->fetch || l->loop) {
         vm_diag *d = vm_report(l->c, D_E0514, node->span, "'return' cannot leave this %s",
-                               l->role ? "role" : l->fetch ? "fetch block" : "loop");
+                               l->role    ? "role"
+                               : l->fetch ? "fetch block"
+                                          : "loop");
         vm_help(l->c, d, "use 'if' around the rest, or 'break'");
         return;
     }
@@ -466,8 +490,11 @@ fe_value *lw_leave_fn(fe_eval *e, const ast *fn) {
     lw_frame *f = l->frame;
     if (!f) return fe_poison(e);
     const bool falls = !l->dead;
-    if (falls && f->shape) vm_report(l->c, D_E0363, fn->span, "'%s' ends without returning a value", fn->name ? fn->name : "this function");
-    else if (falls) ir_emit(&l->b, I_yield, 0, NULL, 0, NULL);
+    if (falls && f->shape)
+        vm_report(l->c, D_E0363, fn->span, "'%s' ends without returning a value",
+                  fn->name ? fn->name : "this function");
+    else if (falls)
+        ir_emit(&l->b, I_yield, 0, NULL, 0, NULL);
     lw_leave(l, f->saved, f->saved_dead);
     l->loop = f->loop;
     l->frame = f->up;

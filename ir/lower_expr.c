@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Types of values and elementwise code: literals take the type of the other operand, tiles broadcast
-// as in NumPy, everything else must be converted by `as`.
+// Types of values and elementwise code: literals take the type of the other operand, tiles
+// broadcast as in NumPy, everything else must be converted by `as`.
 #include "ir/lower.h"
 
 #include <math.h>
@@ -19,9 +19,7 @@ const fe_type *lw_type_of(fe_eval *e, const fe_value *v) {
     if (t->space == IS_SCALAR || lw_lifted(l, v->rt)) return fe_scalar_type(e, t->elem);
     fe_type *r = vm_new(l->a, fe_type);
     r->kind = t->space == IS_BARRIER ? FT_BARRIER : FT_TENSOR;
-    r->space = t->space == IS_REG      ? FS_REG
-               : t->space == IS_GLOBAL ? FS_GLOBAL
-                                       : FS_SHARED;
+    r->space = t->space == IS_REG ? FS_REG : t->space == IS_GLOBAL ? FS_GLOBAL : FS_SHARED;
     r->inflight = t->inflight;
     r->elem = t->elem;
     r->rank = t->rank;
@@ -68,8 +66,9 @@ static bool fits(int64_t x, vm_dtype t) {
 }
 
 static void mixed(lower *l, const fe_value *v, vm_dtype t, vm_span at) {
-    vm_diag *d = vm_report(l->c, D_E0350, at, "%s where %s is expected: there is no implicit conversion",
-                           lw_text(l, v), vm_dtype_name(t));
+    vm_diag *d =
+        vm_report(l->c, D_E0350, at, "%s where %s is expected: there is no implicit conversion",
+                  lw_text(l, v), vm_dtype_name(t));
     vm_help(l->c, d, "write '… as %s'", vm_dtype_name(t));
 }
 
@@ -85,14 +84,16 @@ ir_value *lw_const(lower *l, const fe_value *v, vm_dtype t, vm_span at) {
     }
     if (v->kind == FV_INT && (vm_is_int(t) || (t == T_bool && v->typed))) {
         if (fits(v->i, t) || v->typed) return ir_const(&l->b, t, vm_encode_int(t, v->i));
-        vm_report(l->c, D_E0352, at, "%lld does not fit into %s", (long long)v->i, vm_dtype_name(t));
+        vm_report(l->c, D_E0352, at, "%lld does not fit into %s", (long long)v->i,
+                  vm_dtype_name(t));
         return NULL;
     }
     if (v->kind == FV_INT && vm_is_float(t)) {
         const uint64_t code = vm_encode(t, (double)v->i, vm_default_rounding(t));
         if (vm_decode(t, code) == (double)v->i && (int64_t)(double)v->i == v->i)
             return ir_const(&l->b, t, code);
-        vm_report(l->c, D_E0352, at, "%lld has no exact value in %s", (long long)v->i, vm_dtype_name(t));
+        vm_report(l->c, D_E0352, at, "%lld has no exact value in %s", (long long)v->i,
+                  vm_dtype_name(t));
         return NULL;
     }
     if (v->kind == FV_FLOAT && vm_is_float(t))
@@ -113,7 +114,8 @@ ir_value *lw_landed(lower *l, ir_value *v) {
 
 static ir_value *readable(lower *l, const fe_value *v, vm_span at) {
     if (lw_is_view(v)) {
-        vm_diag *d = vm_report(l->c, D_E0420, at, "a memory view (%s) is not a value", lw_text(l, v));
+        vm_diag *d =
+            vm_report(l->c, D_E0420, at, "a memory view (%s) is not a value", lw_text(l, v));
         vm_help(l->c, d, "load(…) reads it into registers");
         return NULL;
     }
@@ -123,12 +125,14 @@ static ir_value *readable(lower *l, const fe_value *v, vm_span at) {
         return NULL;
     }
     if (l->simt && v->rt->type.space == IS_REG) {
-        vm_diag *d = vm_report(l->c, D_E0430, at, "a whole tile inside simt, which is code of one thread");
+        vm_diag *d =
+            vm_report(l->c, D_E0430, at, "a whole tile inside simt, which is code of one thread");
         vm_help(l->c, d, "name the thread's element: x[t]");
         return NULL;
     }
     if (l->lift && v->rt->type.space == IS_REG && !lw_lifted(l, v->rt)) {
-        vm_diag *d = vm_report(l->c, D_E0423, at, "a tile inside a lambda is read at the lambda's own indices only");
+        vm_diag *d = vm_report(l->c, D_E0423, at,
+                               "a tile inside a lambda is read at the lambda's own indices only");
         vm_help(l->c, d, "write '|i, …, e| … x[i] …'");
         return NULL;
     }
@@ -158,9 +162,12 @@ ir_value *lw_scalar(lower *l, const fe_value *v, vm_dtype t, vm_span at) {
     ir_value *x = lw_operand(l, v, t, at);
     if (!x || x->type.space == IS_SCALAR) return x;
     if (lw_lifted(l, x)) {
-        vm_diag *d = vm_report(l->c, D_E0423, at, "one scalar for all elements is needed here, this differs by element");
+        vm_diag *d =
+            vm_report(l->c, D_E0423, at,
+                      "one scalar for all elements is needed here, this differs by element");
         vm_help(l->c, d, "in a lambda, select(c, x, y) chooses by element");
-    } else vm_report(l->c, D_E0353, at, "a scalar is needed here, not %s", lw_text(l, v));
+    } else
+        vm_report(l->c, D_E0353, at, "a scalar is needed here, not %s", lw_text(l, v));
     return NULL;
 }
 
@@ -169,8 +176,10 @@ ir_value *lw_index(lower *l, const fe_value *v, vm_span at) {
     if (v->kind == FV_INT) return lw_const(l, v, v->typed ? v->dtype : lw_default_type(v), at);
     vm_dtype t;
     if (!lw_dtype_of(l, v, &t) || !vm_is_int(t)) {
-        if (lw_is_view(v)) readable(l, v, at);
-        else vm_report(l->c, D_E0353, at, "an index is an integer, not %s", lw_text(l, v));
+        if (lw_is_view(v))
+            readable(l, v, at);
+        else
+            vm_report(l->c, D_E0353, at, "an index is an integer, not %s", lw_text(l, v));
         return NULL;
     }
     return lw_scalar(l, v, t, at);
@@ -186,7 +195,8 @@ ir_value *lw_broadcast(lower *l, ir_value *v, const ir_type *shape) {
         same = same && v->type.dim[d] == shape->dim[d];
     }
     if (same) return v;
-    ir_value *r = lw_emit(l, I_broadcast, 1, &v, ir_reg(v->type.elem, shape->rank, shape->dim, NULL));
+    ir_value *r =
+        lw_emit(l, I_broadcast, 1, &v, ir_reg(v->type.elem, shape->rank, shape->dim, NULL));
     ir_set_ints(r->def, AT_dims, v->type.rank, dims);
     return r;
 }
@@ -235,7 +245,8 @@ static ir_value *shift_amount(lower *l, const fe_value *v, vm_dtype t, vm_span a
     return lw_emit(l, I_cast, 1, &x, ty);
 }
 
-fe_value *lw_elem(lower *l, vm_inst i, uint32_t n, fe_value *const *v, const char *what, vm_span at) {
+fe_value *lw_elem(lower *l, vm_inst i, uint32_t n, fe_value *const *v, const char *what,
+                  vm_span at) {
     l->b.span = at;
     const uint32_t first = i == I_select ? 1 : 0;
     const bool shift = i == I_shl || i == I_shr;
@@ -251,13 +262,16 @@ fe_value *lw_elem(lower *l, vm_inst i, uint32_t n, fe_value *const *v, const cha
     }
     if (!found)
         for (uint32_t k = first; k < (shift ? 1 : n); k++)
-            if (lw_number(v[k]) && (k == first || v[k]->kind == FV_FLOAT)) t = lw_default_type(v[k]);
-    const bool floats = i == I_exp || i == I_exp2 || i == I_log || i == I_log2 || i == I_sqrt || i == I_rsqrt ||
-                        i == I_rcp || i == I_sin || i == I_cos || i == I_tanh || i == I_erf;
+            if (lw_number(v[k]) && (k == first || v[k]->kind == FV_FLOAT))
+                t = lw_default_type(v[k]);
+    const bool floats = i == I_exp || i == I_exp2 || i == I_log || i == I_log2 || i == I_sqrt ||
+                        i == I_rsqrt || i == I_rcp || i == I_sin || i == I_cos || i == I_tanh ||
+                        i == I_erf;
     if (!found && floats) t = T_f32;
     const char *why = NULL;
     if (i != I_select && !vm_eval_legal(i, t, &why)) {
-        vm_diag *d = vm_report(l->c, D_E0351, at, "'%s' is not defined for %s", what, vm_dtype_name(t));
+        vm_diag *d =
+            vm_report(l->c, D_E0351, at, "'%s' is not defined for %s", what, vm_dtype_name(t));
         if (why) vm_help(l->c, d, "%s", why);
         return fe_poison(l->e);
     }
@@ -268,10 +282,13 @@ fe_value *lw_elem(lower *l, vm_inst i, uint32_t n, fe_value *const *v, const cha
                                : lw_operand(l, v[k], k < first ? T_bool : t, at);
         if (!x[k]) return fe_poison(l->e);
         if (x[k]->type.space != IS_REG) continue;
-        if (shape.space == IS_SCALAR) shape = ir_reg(t, x[k]->type.rank, x[k]->type.dim, NULL);
+        if (shape.space == IS_SCALAR)
+            shape = ir_reg(t, x[k]->type.rank, x[k]->type.dim, NULL);
         else if (!join_shapes(&shape, &x[k]->type)) {
-            vm_diag *d = vm_report(l->c, D_E0356, at, "shapes of the operands of '%s' do not broadcast", what);
-            for (uint32_t j = 0; j < n; j++) vm_note(l->c, d, "operand %u is %s", j + 1, lw_text(l, v[j]));
+            vm_diag *d = vm_report(l->c, D_E0356, at,
+                                   "shapes of the operands of '%s' do not broadcast", what);
+            for (uint32_t j = 0; j < n; j++)
+                vm_note(l->c, d, "operand %u is %s", j + 1, lw_text(l, v[j]));
             return fe_poison(l->e);
         }
     }
@@ -283,9 +300,10 @@ fe_value *lw_elem(lower *l, vm_inst i, uint32_t n, fe_value *const *v, const cha
 }
 
 static const vm_inst binary_inst[] = {
-    [OP_ADD] = I_add, [OP_SUB] = I_sub, [OP_MUL] = I_mul,  [OP_DIV] = I_div, [OP_REM] = I_rem, [OP_AND] = I_and,
-    [OP_OR] = I_or,   [OP_XOR] = I_xor, [OP_SHL] = I_shl,  [OP_SHR] = I_shr, [OP_LAND] = I_and, [OP_LOR] = I_or,
-    [OP_EQ] = I_eq,   [OP_NE] = I_ne,   [OP_LT] = I_lt,    [OP_GT] = I_gt,   [OP_LE] = I_le,   [OP_GE] = I_ge,
+    [OP_ADD] = I_add,  [OP_SUB] = I_sub, [OP_MUL] = I_mul, [OP_DIV] = I_div, [OP_REM] = I_rem,
+    [OP_AND] = I_and,  [OP_OR] = I_or,   [OP_XOR] = I_xor, [OP_SHL] = I_shl, [OP_SHR] = I_shr,
+    [OP_LAND] = I_and, [OP_LOR] = I_or,  [OP_EQ] = I_eq,   [OP_NE] = I_ne,   [OP_LT] = I_lt,
+    [OP_GT] = I_gt,    [OP_LE] = I_le,   [OP_GE] = I_ge,
 };
 
 fe_value *lw_binary(fe_eval *e, enum ast_op op, fe_value *x, fe_value *y, vm_span at) {
@@ -313,8 +331,10 @@ fe_value *lw_binary(fe_eval *e, enum ast_op op, fe_value *x, fe_value *y, vm_spa
             if (v->kind == FV_BOOL) return (v->i != 0) == (op == OP_LAND) ? other : v;
             if (lw_dtype_of(l, v, &t) && t == T_bool) continue;
             if (!lw_is_view(v))
-                vm_report(l->c, D_E0355, at, "'%s' needs bools, not %s", ast_op_text(op), lw_text(l, v));
-            else readable(l, v, at);
+                vm_report(l->c, D_E0355, at, "'%s' needs bools, not %s", ast_op_text(op),
+                          lw_text(l, v));
+            else
+                readable(l, v, at);
             return fe_poison(e);
         }
     }
@@ -344,7 +364,8 @@ fe_value *lw_cast(fe_eval *e, fe_value *x, const fe_type *to, vm_span at) {
     l->b.span = at;
     if (lw_poison(x) || !to) return fe_poison(e);
     if (to->kind != FT_SCALAR) {
-        vm_report(l->c, D_E0358, at, "'as' converts to an element type, not to %s", fe_type_text(e, to));
+        vm_report(l->c, D_E0358, at, "'as' converts to an element type, not to %s",
+                  fe_type_text(e, to));
         return fe_poison(e);
     }
     vm_dtype from = T_i32;
@@ -364,7 +385,8 @@ bool lw_layout_fits(lower *l, const layout *lay, const ir_type *t, vm_span at) {
     bool ok = lay->rank == t->rank;
     for (int d = 0; ok && d < t->rank; d++) ok = lay->shape[d] >= t->dim[d];
     if (!ok) {
-        vm_diag *d = vm_report(l->c, D_E0406, at, "this layout does not cover the tile %s", ir_type_text(l->a, t));
+        vm_diag *d = vm_report(l->c, D_E0406, at, "this layout does not cover the tile %s",
+                               ir_type_text(l->a, t));
         vm_note(l->c, d, "the layout is %s", layout_text(l->a, lay));
         return false;
     }
@@ -413,12 +435,14 @@ fe_value *lw_at(fe_eval *e, fe_value *x, fe_value *lay, vm_span at) {
 
 bool lw_static_dims(lower *l, const fe_type *t, int64_t *dim, vm_span at) {
     for (int d = 0; d < t->rank; d++) {
-        if (t->dim[d] && t->dim[d]->kind == FV_INT && t->dim[d]->i >= 1 && t->dim[d]->i <= INT32_MAX) {
+        if (t->dim[d] && t->dim[d]->kind == FV_INT && t->dim[d]->i >= 1 &&
+            t->dim[d]->i <= INT32_MAX) {
             dim[d] = t->dim[d]->i;
             continue;
         }
         if (!lw_poison(t->dim[d]))
-            vm_report(l->c, D_E0358, at, "extent %d of %s must be a positive constant", d, fe_type_text(l->e, t));
+            vm_report(l->c, D_E0358, at, "extent %d of %s must be a positive constant", d,
+                      fe_type_text(l->e, t));
         return false;
     }
     return true;
@@ -427,13 +451,15 @@ bool lw_static_dims(lower *l, const fe_type *t, int64_t *dim, vm_span at) {
 static bool dims_match(const fe_type *want, const ir_type *t) {
     if (want->rank != t->rank) return false;
     for (int d = 0; d < t->rank; d++)
-        if (want->dim[d] && want->dim[d]->kind == FV_INT && t->dim[d] >= 0 && want->dim[d]->i != t->dim[d])
+        if (want->dim[d] && want->dim[d]->kind == FV_INT && t->dim[d] >= 0 &&
+            want->dim[d]->i != t->dim[d])
             return false;
     return true;
 }
 
 static fe_value *mismatch(lower *l, const fe_value *v, const fe_type *type, vm_span at) {
-    vm_diag *d = vm_report(l->c, D_E0350, at, "%s where %s is expected", lw_text(l, v), fe_type_text(l->e, type));
+    vm_diag *d = vm_report(l->c, D_E0350, at, "%s where %s is expected", lw_text(l, v),
+                           fe_type_text(l->e, type));
     if (lw_is_view(v) && type->space == FS_REG) vm_help(l->c, d, "load(…) reads it into registers");
     return fe_poison(l->e);
 }
@@ -442,7 +468,8 @@ static fe_value *coerce_scalar(lower *l, fe_value *v, const fe_type *type, vm_sp
     const vm_dtype t = type->elem;
     if (lw_number(v)) {
         // Known numbers stay known: only their type is settled.
-        if (v->typed && v->kind != FV_BOOL ? v->dtype == t : v->kind == FV_BOOL && t == T_bool) return v;
+        if (v->typed && v->kind != FV_BOOL ? v->dtype == t : v->kind == FV_BOOL && t == T_bool)
+            return v;
         ir_builder loose = l->b;
         l->b.region = ir_region_new(l->f, NULL);
         l->b.before = NULL;
@@ -483,22 +510,27 @@ fe_value *lw_coerce(fe_eval *e, fe_value *v, const fe_type *type, vm_span at) {
     if (!type || lw_poison(v) || v->kind == FV_ANY) return v;
     l->b.span = at;
     switch (type->kind) {
-    case FT_SCALAR: return coerce_scalar(l, v, type, at);
-    case FT_TENSOR: return coerce_tensor(l, v, type, at);
+    case FT_SCALAR:
+        return coerce_scalar(l, v, type, at);
+    case FT_TENSOR:
+        return coerce_tensor(l, v, type, at);
     case FT_BARRIER:
         return lw_in_space(v, IS_BARRIER) ? v : mismatch(l, v, type, at);
     case FT_STRUCT:
         if (v->kind == FV_STRUCT && (!type->strukt || v->decl == type->strukt->node)) return v;
         return mismatch(l, v, type, at);
     case FT_TUPLE: {
-        if (v->kind != FV_TUPLE || !type->items || type->items->n != v->n) return mismatch(l, v, type, at);
+        if (v->kind != FV_TUPLE || !type->items || type->items->n != v->n)
+            return mismatch(l, v, type, at);
         fe_value **item = vm_newn(l->a, fe_value *, v->n ? v->n : 1);
-        for (uint32_t i = 0; i < v->n; i++) item[i] = lw_coerce(e, v->item[i], type->items->item[i]->type, at);
+        for (uint32_t i = 0; i < v->n; i++)
+            item[i] = lw_coerce(e, v->item[i], type->items->item[i]->type, at);
         return fe_tuple(e, v->n, item);
     }
     case FT_META:
         if (v->kind != FV_RT) return v;
-        vm_report(l->c, D_E0358, at, "a run-time value where %s is expected: it must be known at compile time",
+        vm_report(l->c, D_E0358, at,
+                  "a run-time value where %s is expected: it must be known at compile time",
                   type->meta ? type->meta : "a constant");
         return fe_poison(e);
     }

@@ -8,8 +8,10 @@ void lw_fetch(fe_eval *e, ast *node) {
     lower *l = lw(e);
     l->b.span = node->span;
     if (!l->loop || !l->loop->pipelined || l->fetch) {
-        vm_diag *d = vm_report(l->c, D_E0511, node->span, "'fetch' stands outside of a pipelined loop");
-        vm_help(l->c, d, "write '#[pipeline(3)]' before the 'for', and 'fetch' directly in its body");
+        vm_diag *d =
+            vm_report(l->c, D_E0511, node->span, "'fetch' stands outside of a pipelined loop");
+        vm_help(l->c, d,
+                "write '#[pipeline(3)]' before the 'for', and 'fetch' directly in its body");
         return;
     }
     uint32_t n = 0;
@@ -18,7 +20,8 @@ void lw_fetch(fe_eval *e, ast *node) {
     for (uint32_t i = 0; i < n; i++) {
         const fe_binding *b = fe_find(e->scope, names[i]);
         if (!b || lw_poison(b->value) || lw_is_view(b->value)) continue;
-        vm_report(l->c, D_E0510, node->span, "loop cannot be pipelined: 'fetch' assigns '%s', which the loop uses", b->name);
+        vm_report(l->c, D_E0510, node->span,
+                  "loop cannot be pipelined: 'fetch' assigns '%s', which the loop uses", b->name);
         return;
     }
     ir_op *op = ir_emit(&l->b, I_fetch, 0, NULL, 0, NULL);
@@ -48,16 +51,20 @@ static bool role_range(lower *l, ast *node, int64_t *lo, int64_t *hi, int64_t *s
     ast *by = node->nkids > 2 ? node->kid[1] : NULL;
     if (lw_poison(r)) return false;
     if (r->kind != FV_RANGE || r->item[0]->kind != FV_INT || r->item[1]->kind != FV_INT) {
-        vm_report(l->c, D_E0512, node->kid[0]->span, "the warps of a role are a constant range lo..hi");
+        vm_report(l->c, D_E0512, node->kid[0]->span,
+                  "the warps of a role are a constant range lo..hi");
         return false;
     }
     *lo = r->item[0]->i;
     *hi = r->item[1]->i;
     *step = *hi - *lo;
     if (by && !fe_const_int(l->e, by, step)) return false;
-    if (*lo >= 0 && *hi > *lo && *hi <= l->f->warps && *step > 0 && (*hi - *lo) % *step == 0) return true;
-    vm_diag *d = vm_report(l->c, D_E0512, node->kid[0]->span, "warps %lld..%lld step %lld are not whole groups of the block's %d warps",
-                           (long long)*lo, (long long)*hi, (long long)*step, l->f->warps);
+    if (*lo >= 0 && *hi > *lo && *hi <= l->f->warps && *step > 0 && (*hi - *lo) % *step == 0)
+        return true;
+    vm_diag *d =
+        vm_report(l->c, D_E0512, node->kid[0]->span,
+                  "warps %lld..%lld step %lld are not whole groups of the block's %d warps",
+                  (long long)*lo, (long long)*hi, (long long)*step, l->f->warps);
     vm_help(l->c, d, "the launch clause says how many warps there are");
     return false;
 }
@@ -67,7 +74,8 @@ static void check_set(lower *l, const ir_op *role, vm_span at) {
     const int64_t set = ir_int(role, AT_set, -1);
     const int64_t lo = ir_int(role, AT_begin, 0), hi = ir_int(role, AT_end, 0);
     int64_t sum = 0;
-    for (const ir_op *p = role; p && p->inst == I_role && ir_int(p, AT_set, -2) == set; p = p->prev) {
+    for (const ir_op *p = role; p && p->inst == I_role && ir_int(p, AT_set, -2) == set;
+         p = p->prev) {
         const int64_t b = ir_int(p, AT_begin, 0), n = ir_int(p, AT_end, 0);
         sum += ir_int(p, AT_regs, 0) * (n - b) * 32;
         if (p == role || n <= lo || b >= hi) continue;
@@ -76,7 +84,8 @@ static void check_set(lower *l, const ir_op *role, vm_span at) {
         return;
     }
     if (sum > 65536)
-        vm_report(l->c, D_E0512, at, "the roles ask for %lld registers, an SM has 65536", (long long)sum);
+        vm_report(l->c, D_E0512, at, "the roles ask for %lld registers, an SM has 65536",
+                  (long long)sum);
 }
 
 static bool tile_inside(const fe_value *v) {
@@ -91,7 +100,8 @@ void lw_role(fe_eval *e, ast *node) {
     l->b.span = node->span;
     int64_t lo, hi, step, regs = 0;
     if (l->role || l->simt || l->loop || l->fetch || (l->frame && !l->frame->fn)) {
-        vm_report(l->c, D_E0512, node->span, "roles stand in the kernel itself, not in loops, roles or simt");
+        vm_report(l->c, D_E0512, node->span,
+                  "roles stand in the kernel itself, not in loops, roles or simt");
         return;
     }
     if (!role_range(l, node, &lo, &hi, &step)) return;
@@ -99,14 +109,16 @@ void lw_role(fe_eval *e, ast *node) {
     if (a) {
         regs = lw_attr_int(l, a, 0);
         if (regs < 24 || regs > 256 || regs % 8 || lo % 4 || step % 4) {
-            vm_diag *d = vm_report(l->c, D_E0512, a->span, "#[regs(%lld)] on warps %lld..%lld step %lld", (long long)regs,
-                                   (long long)lo, (long long)hi, (long long)step);
+            vm_diag *d =
+                vm_report(l->c, D_E0512, a->span, "#[regs(%lld)] on warps %lld..%lld step %lld",
+                          (long long)regs, (long long)lo, (long long)hi, (long long)step);
             vm_help(l->c, d, "24 to 256 registers, a multiple of 8, on warp ranges aligned to 4");
             return;
         }
     }
     const ir_op *before = l->b.region->last;
-    const int64_t set = before && before->inst == I_role ? ir_int(before, AT_set, 0) : l->next_set++;
+    const int64_t set =
+        before && before->inst == I_role ? ir_int(before, AT_set, 0) : l->next_set++;
     const ast *body = node->kid[node->nkids - 1];
     // Each copy starts from the outer variables and changes its own.
     uint32_t n = 0;
@@ -145,7 +157,8 @@ void lw_role(fe_eval *e, ast *node) {
         l->frame = NULL;
         fe_push(e);
         if (node->name2)
-            fe_bind(e, node->name2, fe_int_of(e, T_i32, (w - lo) / step), fe_scalar_type(e, T_i32), false, node->span);
+            fe_bind(e, node->name2, fe_int_of(e, T_i32, (w - lo) / step), fe_scalar_type(e, T_i32),
+                    false, node->span);
         for (uint32_t i = 0; i < k; i++) var[i]->value = lw_copy(l, old[i]);
         fe_exec_block(e, body);
         fe_pop(e);
@@ -193,9 +206,11 @@ static bool scalars_assigned(lower *l, const ast *body) {
         const fe_binding *b = fe_find(l->e->scope, names[i]);
         if (!b || !b->value || !b->is_var || lw_poison(b->value)) continue;
         if (b->value->kind == FV_RT && b->value->rt->type.space != IS_SCALAR) continue;
-        vm_diag *d = vm_report(l->c, D_E0436, body->span, "'%s' is assigned in simt, but belongs to the whole group", b->name);
+        vm_diag *d = vm_report(l->c, D_E0436, body->span,
+                               "'%s' is assigned in simt, but belongs to the whole group", b->name);
         vm_label(l->c, d, b->span, "declared here");
-        vm_help(l->c, d, "make it a tile: 'var %s: reg …[threads]', and write %s[t]", b->name, b->name);
+        vm_help(l->c, d, "make it a tile: 'var %s: reg …[threads]', and write %s[t]", b->name,
+                b->name);
         return true;
     }
     return false;
@@ -206,7 +221,8 @@ void lw_simt(fe_eval *e, ast *node) {
     l->b.span = node->span;
     const ast *body = node->kid[node->nkids - 1];
     if (l->simt || l->fetch) {
-        vm_report(l->c, D_E0430, node->span, "simt stands in code of the group, not in %s", l->simt ? "simt" : "fetch");
+        vm_report(l->c, D_E0430, node->span, "simt stands in code of the group, not in %s",
+                  l->simt ? "simt" : "fetch");
         return;
     }
     if (scalars_assigned(l, body)) return;
@@ -249,7 +265,8 @@ void lw_simt(fe_eval *e, ast *node) {
         lw_leave(l, f.saved, f.saved_dead);
         l->frame = NULL;
         lw_carry_bind(l, c, f.scope->res);
-    } else fe_exec_block(e, body);
+    } else
+        fe_exec_block(e, body);
     fe_pop(e);
     if (!l->dead) lw_carry_out(l, c, I_yield, node->span);
     l->simt = NULL;

@@ -10,22 +10,26 @@ static const ast *entry(const ast *clauses, const char *name) {
         const ast *c = clauses->kid[i];
         if (c->kind != AST_LAUNCH) continue;
         for (uint32_t k = 0; k < c->nkids; k++)
-            if (c->kid[k]->kind == AST_SET && c->kid[k]->name && strcmp(c->kid[k]->name, name) == 0) return c->kid[k];
+            if (c->kid[k]->kind == AST_SET && c->kid[k]->name && strcmp(c->kid[k]->name, name) == 0)
+                return c->kid[k];
     }
     return NULL;
 }
 
 static void known_entries(lower *l, const ast *clauses) {
-    static const char *const names[] = {"grid", "warps", "threads", "cluster", "dependent", "static"};
+    static const char *const names[] = {"grid",    "warps",     "threads",
+                                        "cluster", "dependent", "static"};
     for (uint32_t i = 0; i < clauses->nkids; i++) {
         const ast *c = clauses->kid[i];
         if (c->kind != AST_LAUNCH) continue;
         for (uint32_t k = 0; k < c->nkids; k++) {
             const ast *s = c->kid[k];
             bool found = s->kind != AST_SET || !s->name;
-            for (size_t j = 0; j < sizeof names / sizeof *names; j++) found = found || strcmp(s->name, names[j]) == 0;
+            for (size_t j = 0; j < sizeof names / sizeof *names; j++)
+                found = found || strcmp(s->name, names[j]) == 0;
             if (found) continue;
-            vm_diag *d = vm_report(l->c, D_E0360, s->span, "the launch clause has no '%s'", s->name);
+            vm_diag *d =
+                vm_report(l->c, D_E0360, s->span, "the launch clause has no '%s'", s->name);
             const char *near = vm_nearest(s->name, names, sizeof names / sizeof *names);
             if (near) vm_help(l->c, d, "did you mean '%s'?", near);
         }
@@ -37,15 +41,18 @@ bool lw_launch_shape(lower *l, const ast *clauses) {
     const ast *which = warps ? warps : threads;
     known_entries(l, clauses);
     if (!which || (warps && threads)) {
-        vm_diag *d = vm_report(l->c, D_E0360, l->f->span, "the launch clause of '%s' says %s", l->f->kernel,
-                               which ? "both warps and threads" : "neither warps nor threads");
+        vm_diag *d =
+            vm_report(l->c, D_E0360, l->f->span, "the launch clause of '%s' says %s", l->f->kernel,
+                      which ? "both warps and threads" : "neither warps nor threads");
         vm_help(l->c, d, "write 'launch { grid = …; warps = 4; }'");
         return false;
     }
     int64_t n = 0;
     if (!fe_const_int(l->e, which->kid[0], &n)) return false;
     if (threads ? n < 32 || n > 1024 || n % 32 : n < 1 || n > 32) {
-        vm_report(l->c, D_E0360, which->span, "%lld %s: a block has 1 to 32 whole warps of 32 threads", (long long)n, which->name);
+        vm_report(l->c, D_E0360, which->span,
+                  "%lld %s: a block has 1 to 32 whole warps of 32 threads", (long long)n,
+                  which->name);
         return false;
     }
     l->f->warps = (int)(threads ? n / 32 : n);
@@ -57,7 +64,8 @@ bool lw_launch_shape(lower *l, const ast *clauses) {
         const fe_value *x = v->kind == FV_TUPLE ? v->item[i] : v;
         if (lw_poison(x)) return false;
         if (x->kind != FV_INT || x->i < 1 || x->i > 16 || m > 3) {
-            vm_report(l->c, D_E0360, cluster->span, "a cluster has 1 to 16 blocks, constant, in up to 3 dimensions");
+            vm_report(l->c, D_E0360, cluster->span,
+                      "a cluster has 1 to 16 blocks, constant, in up to 3 dimensions");
             return false;
         }
         l->f->cluster[i] = (int)x->i;
@@ -85,7 +93,8 @@ static const char *requirement(lower *l, const ast *n) {
     const vm_source *s = vm_source_at(l->c, n->span.file);
     vm_text t = {.arena = l->a};
     vm_put(&t, "requires ");
-    if (s && n->span.hi <= s->size && n->span.lo < n->span.hi) vm_putn(&t, s->text + n->span.lo, n->span.hi - n->span.lo);
+    if (s && n->span.hi <= s->size && n->span.lo < n->span.hi)
+        vm_putn(&t, s->text + n->span.lo, n->span.hi - n->span.lo);
     vm_put(&t, ", but {}"); // the host puts the values of the parameters in
     const char *seen[8];
     uint32_t count = 0;
@@ -105,7 +114,9 @@ static ir_value *on_host(lower *l, ir_value *v, int depth) {
     if (!v->def) return v->owner ? NULL : v;
     const uint8_t cls = vm_insts[v->def->inst].cls;
     if (depth > 64 || v->def->nregions || v->type.space != IS_SCALAR) return NULL;
-    if (v->def->inst != I_const && cls != C_ELEM && cls != C_CMP && cls != C_SELECT && cls != C_CAST) return NULL;
+    if (v->def->inst != I_const && cls != C_ELEM && cls != C_CMP && cls != C_SELECT &&
+        cls != C_CAST)
+        return NULL;
     ir_map *m = ir_map_new(l->f);
     for (uint32_t i = 0; i < v->def->nops; i++) {
         ir_value *x = on_host(l, v->def->ops[i], depth + 1);
@@ -141,14 +152,17 @@ static void add_dynamic(ir_op *op, void *user) {
     for (uint32_t k = 0; k < op->nops; k++) {
         ir_value *x = on_host(l, op->ops[k], 0);
         if (!x) {
-            vm_diag *g = vm_report(l->c, D_E0409, op->span, "the size of this shared tensor must follow from the parameters of the kernel");
+            vm_diag *g = vm_report(
+                l->c, D_E0409, op->span,
+                "the size of this shared tensor must follow from the parameters of the kernel");
             vm_help(l->c, g, "the host computes it before the launch");
             return;
         }
         bits = arith(l, I_mul, bits, to_i64(l, x));
     }
     // Each allocation starts on 16 bytes.
-    ir_value *units = arith(l, I_div, arith(l, I_add, bits, ir_const_int(&l->b, T_i64, 127)), ir_const_int(&l->b, T_i64, 128));
+    ir_value *units = arith(l, I_div, arith(l, I_add, bits, ir_const_int(&l->b, T_i64, 127)),
+                            ir_const_int(&l->b, T_i64, 128));
     ir_value *bytes = arith(l, I_mul, units, ir_const_int(&l->b, T_i64, 16));
     d->bytes = d->bytes ? arith(l, I_add, d->bytes, bytes) : bytes;
 }
@@ -173,7 +187,8 @@ static void extents(lower *l, const ast *params) {
         const fe_type *t = fe_type_expr(l->e, p->kid[0]);
         ir_value *ops[LAYOUT_MAX_RANK];
         bool ok = t != NULL;
-        for (int d = 0; ok && d < t->rank; d++) ok = !lw_poison(t->dim[d]) && (ops[d] = extent(l, t->dim[d], p->span)) != NULL;
+        for (int d = 0; ok && d < t->rank; d++)
+            ok = !lw_poison(t->dim[d]) && (ops[d] = extent(l, t->dim[d], p->span)) != NULL;
         if (!ok) continue;
         ir_op *op = ir_emit(&l->b, I_host_extent, (uint32_t)t->rank, ops, 0, NULL);
         ir_set_int(op, AT_param, index - 1);
@@ -186,7 +201,8 @@ static void checks(lower *l, const ast *clauses) {
         for (uint32_t k = 0; r->kind == AST_REQUIRES && k < r->nkids; k++) {
             l->b.span = r->kid[k]->span;
             fe_value *v = fe_expr(l->e, r->kid[k]);
-            if (v->kind != FV_RT || v->rt->type.elem != T_bool || v->rt->type.space != IS_SCALAR) continue;
+            if (v->kind != FV_RT || v->rt->type.elem != T_bool || v->rt->type.space != IS_SCALAR)
+                continue;
             ir_op *op = ir_emit(&l->b, I_host_check, 1, &v->rt, 0, NULL);
             ir_set_str(op, AT_message, requirement(l, r->kid[k]));
         }
@@ -196,7 +212,8 @@ static void checks(lower *l, const ast *clauses) {
 void lw_host(lower *l, const ast *params, const ast *clauses) {
     const ast *grid = entry(clauses, "grid");
     if (!grid) {
-        vm_diag *d = vm_report(l->c, D_E0360, l->f->span, "the launch clause of '%s' has no grid", l->f->kernel);
+        vm_diag *d = vm_report(l->c, D_E0360, l->f->span, "the launch clause of '%s' has no grid",
+                               l->f->kernel);
         vm_help(l->c, d, "write 'launch { grid = (cdiv(m, BM), 1, 1); warps = …; }'");
         return;
     }

@@ -14,18 +14,21 @@ static ir_value *as_i64(lower *l, ir_value *v) {
 }
 
 // Extents of t: static ones into dim, run-time ones as operands appended to ops.
-static bool extents(lower *l, const fe_type *t, int64_t *dim, ir_value **ops, uint32_t *n, vm_span at) {
+static bool extents(lower *l, const fe_type *t, int64_t *dim, ir_value **ops, uint32_t *n,
+                    vm_span at) {
     for (int d = 0; d < t->rank; d++) {
         fe_value *v = t->dim[d];
         if (lw_poison(v)) return false;
         dim[d] = IR_DYN;
-        if (v->kind == FV_INT && v->i >= 0 && v->i <= INT32_MAX) dim[d] = v->i;
+        if (v->kind == FV_INT && v->i >= 0 && v->i <= INT32_MAX)
+            dim[d] = v->i;
         else if (v->kind == FV_RT) {
             ir_value *x = lw_index(l, v, at);
             if (!x) return false;
             ops[(*n)++] = x;
         } else {
-            vm_report(l->c, D_E0358, at, "extent %d is %s, not an integer from 0 to 2147483647", d, fe_describe(l->e, v));
+            vm_report(l->c, D_E0358, at, "extent %d is %s, not an integer from 0 to 2147483647", d,
+                      fe_describe(l->e, v));
             return false;
         }
     }
@@ -39,7 +42,8 @@ fe_value *lw_global_view(lower *l, ir_value *ptr, const fe_type *t, const char *
     if (!extents(l, t, dim, ops, &n, at)) return fe_poison(l->e);
     const fe_value *lay = t->layout;
     const fe_value *strides = NULL;
-    if (lay && lay->kind == FV_SHARED_LAYOUT && !lay->sh && lay->strides) strides = lay->strides;
+    if (lay && lay->kind == FV_SHARED_LAYOUT && !lay->sh && lay->strides)
+        strides = lay->strides;
     else if (lay && !lw_poison(lay)) {
         vm_diag *d = vm_report(l->c, D_E0421, at, "a global tensor takes strides(…) after '@'");
         vm_help(l->c, d, "write '@ strides(ld, 1)', one stride in elements for each dimension");
@@ -56,7 +60,8 @@ fe_value *lw_global_view(lower *l, ir_value *ptr, const fe_type *t, const char *
             ops[n++] = as_i64(l, s);
         }
     }
-    ir_value *v = ir_emit1(&l->b, I_global_view, n, ops, ir_view_type(IS_GLOBAL, t->elem, t->rank, dim));
+    ir_value *v =
+        ir_emit1(&l->b, I_global_view, n, ops, ir_view_type(IS_GLOBAL, t->elem, t->rank, dim));
     if (strides) ir_set_int(v->def, AT_strided, 1);
     v->name = name;
     ir_set_str(v->def, AT_name, name);
@@ -64,7 +69,9 @@ fe_value *lw_global_view(lower *l, ir_value *ptr, const fe_type *t, const char *
 }
 
 static bool is_dense(const ir_value *v) {
-    return v->def && (v->def->inst == I_alloc_shared || v->def->inst == I_global_view || v->def->inst == I_reshape) &&
+    return v->def &&
+           (v->def->inst == I_alloc_shared || v->def->inst == I_global_view ||
+            v->def->inst == I_reshape) &&
            !ir_int(v->def, AT_strided, 0);
 }
 
@@ -86,7 +93,8 @@ fe_value *lw_permute(lower *l, ir_value *x, const int32_t *perm, vm_span at) {
     t.shared = NULL;
     for (int d = 0; d < rank; d++) {
         if (perm[d] < 0 || perm[d] >= rank || (seen >> perm[d] & 1)) {
-            vm_report(l->c, D_E0411, at, "the dimensions of permute are 0 to %d, each once", rank - 1);
+            vm_report(l->c, D_E0411, at, "the dimensions of permute are 0 to %d, each once",
+                      rank - 1);
             return fe_poison(l->e);
         }
         seen |= 1u << perm[d];
@@ -103,7 +111,8 @@ fe_value *lw_reshape(lower *l, ir_value *x, int rank, const int64_t *dim, vm_spa
     int64_t m = 1;
     for (int d = 0; d < rank; d++) m = dim[d] < 0 ? -1 : m * dim[d];
     if (n < 0 || n != m) {
-        vm_report(l->c, D_E0411, at, "reshape keeps the number of elements: %s has %lld, the new shape %lld",
+        vm_report(l->c, D_E0411, at,
+                  "reshape keeps the number of elements: %s has %lld, the new shape %lld",
                   ir_type_text(l->a, &x->type), (long long)n, (long long)m);
         return fe_poison(l->e);
     }
@@ -113,7 +122,9 @@ fe_value *lw_reshape(lower *l, ir_value *x, int rank, const int64_t *dim, vm_spa
         return fe_poison(l->e);
     }
     if (x->type.space != IS_REG && !is_dense(x)) {
-        vm_diag *d = vm_report(l->c, D_E0411, at, "only whole dense tensors can be reshaped, this view is a part of one");
+        vm_diag *d =
+            vm_report(l->c, D_E0411, at,
+                      "only whole dense tensors can be reshaped, this view is a part of one");
         vm_help(l->c, d, "reshape first, slice then");
         return fe_poison(l->e);
     }
@@ -166,7 +177,8 @@ static ir_value *slice(lower *l, ir_value *view, const fe_args *args, vm_span at
     for (uint32_t d = 0; d < vt->rank; d++) {
         const fe_arg *a = d < args->n ? &args->at[d] : NULL;
         mode[d] = 2;
-        if (!a || a->form == FA_ALL) t.dim[t.rank++] = vt->dim[d];
+        if (!a || a->form == FA_ALL)
+            t.dim[t.rank++] = vt->dim[d];
         else if (is_range(a)) {
             const fe_value *lo = a->form == FA_RANGE ? a->v : a->v->item[0];
             const fe_value *hi = a->form == FA_RANGE ? a->v2 : a->v->item[1];
@@ -178,7 +190,8 @@ static ir_value *slice(lower *l, ir_value *view, const fe_args *args, vm_span at
         } else if (a->form == FA_WINDOW) {
             if (lw_poison(a->v2)) return NULL;
             if (a->v2->kind != FV_INT || a->v2->i < 1 || a->v2->i > INT32_MAX) {
-                vm_diag *dg = vm_report(l->c, D_E0422, a->span, "the width of a window is a positive constant");
+                vm_diag *dg = vm_report(l->c, D_E0422, a->span,
+                                        "the width of a window is a positive constant");
                 vm_help(l->c, dg, "a[lo..hi] has a run-time extent (copy and simt only)");
                 return NULL;
             }
@@ -203,27 +216,32 @@ static fe_value *lifted_read(lower *l, ir_value *x, const fe_args *args, vm_span
     for (uint32_t i = 0; ok && i < args->n; i++) {
         const fe_value *v = args->at[i].form == FA_VALUE ? args->at[i].v : NULL;
         int k = 0;
-        while (k < l->lift->shape.rank && !(v && v->kind == FV_RT && v->rt == l->lift->index[k])) k++;
+        while (k < l->lift->shape.rank && !(v && v->kind == FV_RT && v->rt == l->lift->index[k]))
+            k++;
         ok = k < l->lift->shape.rank;
         dims[i] = k;
         identity = identity && k == (int)i;
         for (uint32_t j = 0; ok && j < i; j++) ok = dims[j] < k;
     }
     if (!ok) {
-        vm_diag *d = vm_report(l->c, D_E0423, at, "in a lambda a tile is read only at the lambda's own indices, in order");
+        vm_diag *d =
+            vm_report(l->c, D_E0423, at,
+                      "in a lambda a tile is read only at the lambda's own indices, in order");
         vm_help(l->c, d, "for other elements go through shared memory, or use simt");
         return fe_poison(l->e);
     }
     for (uint32_t i = 0; i < args->n; i++) {
         if (x->type.dim[i] == l->lift->shape.dim[dims[i]]) continue;
-        vm_report(l->c, D_E0356, at, "extent %lld of this tile is not that of the mapped tile, %lld",
+        vm_report(l->c, D_E0356, at,
+                  "extent %lld of this tile is not that of the mapped tile, %lld",
                   (long long)x->type.dim[i], (long long)l->lift->shape.dim[dims[i]]);
         return fe_poison(l->e);
     }
     if (identity) {
         if (x->tmp == l->lift) return lw_rt(l, x);
         // An operation of its own carries the mark, so that the tile itself stays a tile.
-        return lw_rt(l, lw_emit(l, I_reshape, 1, &x, ir_reg(x->type.elem, x->type.rank, x->type.dim, NULL)));
+        return lw_rt(
+            l, lw_emit(l, I_reshape, 1, &x, ir_reg(x->type.elem, x->type.rank, x->type.dim, NULL)));
     }
     ir_value *r = lw_emit(l, I_broadcast, 1, &x,
                           ir_reg(x->type.elem, l->lift->shape.rank, l->lift->shape.dim, NULL));
@@ -234,7 +252,9 @@ static fe_value *lifted_read(lower *l, ir_value *x, const fe_args *args, vm_span
 static bool bad_args(lower *l, const fe_args *args) {
     (void)l;
     for (uint32_t i = 0; i < args->n; i++)
-        if ((args->at[i].v && lw_poison(args->at[i].v)) || (args->at[i].v2 && lw_poison(args->at[i].v2))) return true;
+        if ((args->at[i].v && lw_poison(args->at[i].v)) ||
+            (args->at[i].v2 && lw_poison(args->at[i].v2)))
+            return true;
     return false;
 }
 
@@ -272,7 +292,8 @@ fe_value *lw_index_hook(fe_eval *e, fe_value *x, fe_args *args, vm_span at) {
         if (l->lift) return lifted_read(l, v, args, at);
         if (!l->simt) return no_element(l, at);
         if (!all_scalars(args, t->rank)) {
-            vm_report(l->c, D_E0401, at, "an element of %s takes %d scalar indices", lw_text(l, x), t->rank);
+            vm_report(l->c, D_E0401, at, "an element of %s takes %d scalar indices", lw_text(l, x),
+                      t->rank);
             return fe_poison(e);
         }
         const uint32_t n = element(l, v, args, ops);
@@ -280,13 +301,15 @@ fe_value *lw_index_hook(fe_eval *e, fe_value *x, fe_args *args, vm_span at) {
     }
     if (all_scalars(args, t->rank)) {
         const uint32_t n = element(l, v, args, ops);
-        return n ? lw_rt(l, ir_emit1(&l->b, I_load_elem, n, ops, ir_scalar(t->elem))) : fe_poison(e);
+        return n ? lw_rt(l, ir_emit1(&l->b, I_load_elem, n, ops, ir_scalar(t->elem)))
+                 : fe_poison(e);
     }
     ir_value *s = slice(l, v, args, at);
     return s ? lw_rt(l, s) : fe_poison(e);
 }
 
-void lw_store_index(fe_eval *e, fe_value *x, fe_binding *holder, fe_args *args, fe_value *v, vm_span at) {
+void lw_store_index(fe_eval *e, fe_value *x, fe_binding *holder, fe_args *args, fe_value *v,
+                    vm_span at) {
     lower *l = lw(e);
     l->b.span = at;
     if (lw_poison(x) || lw_poison(v) || bad_args(l, args)) return;
@@ -297,7 +320,8 @@ void lw_store_index(fe_eval *e, fe_value *x, fe_binding *holder, fe_args *args, 
             return;
         }
         if (!holder || !all_scalars(args, x->rt->type.rank)) {
-            vm_report(l->c, D_E0401, at, "an element of a tile variable takes %d scalar indices", x->rt->type.rank);
+            vm_report(l->c, D_E0401, at, "an element of a tile variable takes %d scalar indices",
+                      x->rt->type.rank);
             return;
         }
         if (!holder->is_var) {
@@ -320,23 +344,27 @@ void lw_store_index(fe_eval *e, fe_value *x, fe_binding *holder, fe_args *args, 
     }
     if (all_scalars(args, x->rt->type.rank)) {
         const uint32_t n = element(l, x->rt, args, ops);
-        if (n && (ops[n] = lw_scalar(l, v, x->rt->type.elem, at))) ir_emit(&l->b, I_store_elem, n + 1, ops, 0, NULL);
+        if (n && (ops[n] = lw_scalar(l, v, x->rt->type.elem, at)))
+            ir_emit(&l->b, I_store_elem, n + 1, ops, 0, NULL);
         return;
     }
     ir_value *part = slice(l, x->rt, args, at);
     if (!part) return;
-    fe_arg two[2] = {{.form = FA_VALUE, .v = lw_rt(l, part), .span = at}, {.form = FA_VALUE, .v = v, .span = at}};
+    fe_arg two[2] = {{.form = FA_VALUE, .v = lw_rt(l, part), .span = at},
+                     {.form = FA_VALUE, .v = v, .span = at}};
     lw_call(e, "store", &(fe_args){2, two}, at);
 }
 
 // ---- declarations -------------------------------------------------------------------------------
 
-static fe_value *alloc_shared(lower *l, const char *name, const fe_type *t, fe_value *init, vm_span at) {
+static fe_value *alloc_shared(lower *l, const char *name, const fe_type *t, fe_value *init,
+                              vm_span at) {
     ir_value *ops[LAYOUT_MAX_RANK];
     uint32_t n = 0;
     int64_t dim[LAYOUT_MAX_RANK] = {0};
     if (l->simt) {
-        vm_report(l->c, D_E0430, at, "shared memory belongs to the group: declare '%s' outside simt", name);
+        vm_report(l->c, D_E0430, at,
+                  "shared memory belongs to the group: declare '%s' outside simt", name);
         return fe_poison(l->e);
     }
     if (!extents(l, t, dim, ops, &n, at)) return fe_poison(l->e);
@@ -350,30 +378,34 @@ static fe_value *alloc_shared(lower *l, const char *name, const fe_type *t, fe_v
             fits = fits && dim[d] <= INT32_MAX;
             shape[d] = (int32_t)dim[d];
         }
-        if (!fits) why = "its extents are not known at compile time";
+        if (!fits)
+            why = "its extents are not known at compile time";
         else if (lay->sh) {
             ty.shared = lay->sh;
             bool same = lay->sh->rank == t->rank;
             for (int d = 0; same && d < t->rank; d++) same = lay->sh->shape[d] == shape[d];
             if (!same) why = "the layout has another shape";
         } else if (lay->swizzle)
-            ty.shared = shared_swizzle(l->a, t->rank, shape, vm_mem_bits(t->elem), lay->swizzle, &why);
+            ty.shared =
+                shared_swizzle(l->a, t->rank, shape, vm_mem_bits(t->elem), lay->swizzle, &why);
         else if (lay->strides && (int)lay->strides->n == t->rank) {
             int64_t s[LAYOUT_MAX_RANK];
             for (int d = 0; d < t->rank; d++) {
-                if (lay->strides->item[d]->kind != FV_INT) why = "its strides are not known at compile time";
+                if (lay->strides->item[d]->kind != FV_INT)
+                    why = "its strides are not known at compile time";
                 s[d] = lay->strides->item[d]->i;
             }
             if (!why) ty.shared = shared_strides(l->a, t->rank, shape, s);
         }
         if (why || !ty.shared) {
-            vm_diag *d = vm_report(l->c, D_E0405, at, "'%s' cannot have this shared layout: %s", name,
-                                   why ? why : "the layout does not fit the shape");
+            vm_diag *d = vm_report(l->c, D_E0405, at, "'%s' cannot have this shared layout: %s",
+                                   name, why ? why : "the layout does not fit the shape");
             vm_note(l->c, d, "the tensor is %s", ir_type_text(l->a, &ty));
             return fe_poison(l->e);
         }
     } else if (lay && !lw_poison(lay)) {
-        vm_report(l->c, D_E0421, at, "shared memory takes a shared layout after '@', such as swizzle(128)");
+        vm_report(l->c, D_E0421, at,
+                  "shared memory takes a shared layout after '@', such as swizzle(128)");
         return fe_poison(l->e);
     }
     if (init) {
@@ -386,15 +418,18 @@ static fe_value *alloc_shared(lower *l, const char *name, const fe_type *t, fe_v
     return lw_rt(l, v);
 }
 
-static fe_value *alloc_barrier(lower *l, const char *name, const fe_type *t, const fe_value *init, vm_span at) {
+static fe_value *alloc_barrier(lower *l, const char *name, const fe_type *t, const fe_value *init,
+                               vm_span at) {
     int64_t n = 1;
     if (t->rank > 1 || (t->rank == 1 && !lw_static_dims(l, t, &n, at)) || n < 1) {
-        vm_report(l->c, D_E0513, at, "barriers come as 'shared barrier[n]' with a constant n of at least 1");
+        vm_report(l->c, D_E0513, at,
+                  "barriers come as 'shared barrier[n]' with a constant n of at least 1");
         return fe_poison(l->e);
     }
     if (init && lw_poison(init)) return fe_poison(l->e);
     if (init && (init->kind != FV_INT || init->i < 1)) {
-        vm_report(l->c, D_E0513, at, "a barrier is initialised with its arrivals a phase, a constant of at least 1");
+        vm_report(l->c, D_E0513, at,
+                  "a barrier is initialised with its arrivals a phase, a constant of at least 1");
         return fe_poison(l->e);
     }
     ir_type ty = {.space = IS_BARRIER, .elem = T_u64, .rank = 1, .dim = {n}};
@@ -405,13 +440,15 @@ static fe_value *alloc_barrier(lower *l, const char *name, const fe_type *t, con
     return lw_rt(l, v);
 }
 
-static fe_value *declare_tile(lower *l, const char *name, const fe_type *t, fe_value *init, vm_span at) {
+static fe_value *declare_tile(lower *l, const char *name, const fe_type *t, fe_value *init,
+                              vm_span at) {
     int64_t dim[LAYOUT_MAX_RANK] = {0};
     if (!lw_static_dims(l, t, dim, at)) return fe_poison(l->e);
     ir_type ty = ir_reg(t->elem, t->rank, dim, NULL);
     ty.inflight = t->inflight;
     ir_value *v;
-    if (!init) v = ir_emit1(&l->b, I_poison, 0, NULL, ty);
+    if (!init)
+        v = ir_emit1(&l->b, I_poison, 0, NULL, ty);
     else if (lw_number(init) || lw_in_space(init, IS_SCALAR)) {
         ir_value *x = lw_scalar(l, init, t->elem, at);
         if (!x) return fe_poison(l->e);
@@ -435,19 +472,21 @@ static fe_value *declare_tile(lower *l, const char *name, const fe_type *t, fe_v
     return lw_rt(l, v);
 }
 
-fe_value *lw_declare(fe_eval *e, const char *name, const fe_type *type, fe_value *init, bool is_var, ast *attrs,
-                     vm_span at) {
+fe_value *lw_declare(fe_eval *e, const char *name, const fe_type *type, fe_value *init, bool is_var,
+                     ast *attrs, vm_span at) {
     lower *l = lw(e);
     (void)attrs;
     l->b.span = at;
     if (init && lw_poison(init)) return fe_poison(e);
-    if (type && type->kind == FT_BARRIER && !(init && init->kind == FV_RT)) return alloc_barrier(l, name, type, init, at);
+    if (type && type->kind == FT_BARRIER && !(init && init->kind == FV_RT))
+        return alloc_barrier(l, name, type, init, at);
     if (type && type->kind == FT_TENSOR) {
         if (type->space == FS_TMEM) {
             vm_report(l->c, D_E0353, at, "'%s': no supported target has tensor memory", name);
             return fe_poison(e);
         }
-        if (type->space == FS_SHARED && !(init && init->kind == FV_RT)) return alloc_shared(l, name, type, init, at);
+        if (type->space == FS_SHARED && !(init && init->kind == FV_RT))
+            return alloc_shared(l, name, type, init, at);
         if (type->space == FS_REG || (type->space == FS_NONE && !(init && lw_is_view(init))))
             return declare_tile(l, name, type, init, at);
     }

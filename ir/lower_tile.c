@@ -12,9 +12,11 @@ static ir_value *tile_of(lower *l, const fe_type *t, vm_span at, ir_type *out) {
 }
 
 // zeros(T[…]) and full(T[…], x).
-static fe_value *full(lower *l, bool zeros, uint32_t n, fe_value **v, const vm_span *s, vm_span at) {
+static fe_value *full(lower *l, bool zeros, uint32_t n, fe_value **v, const vm_span *s,
+                      vm_span at) {
     if (n != (zeros ? 1u : 2u) || v[0]->kind != FV_TYPE || v[0]->type->kind != FT_TENSOR)
-        return lw_bad_args(l, zeros ? "zeros" : "full", zeros ? "a tensor type: zeros(f32[16])" : "(T[…], value)", at);
+        return lw_bad_args(l, zeros ? "zeros" : "full",
+                           zeros ? "a tensor type: zeros(f32[16])" : "(T[…], value)", at);
     const fe_type *t = v[0]->type;
     ir_type ty = {.space = IS_NONE};
     tile_of(l, t, s[0], &ty);
@@ -35,11 +37,13 @@ static ir_value *emit_iota(lower *l, const ir_type *shape, int dim) {
     return r;
 }
 
-static fe_value *iota(lower *l, const fe_args *args, uint32_t n, fe_value **v, const vm_span *s, vm_span at) {
+static fe_value *iota(lower *l, const fe_args *args, uint32_t n, fe_value **v, const vm_span *s,
+                      vm_span at) {
     int64_t dim[LAYOUT_MAX_RANK] = {0};
     if (n < 1 || n > LAYOUT_MAX_RANK) return lw_bad_args(l, "iota", "1 to 8 extents", at);
     for (uint32_t i = 0; i < n; i++) {
-        if (v[i]->kind == FV_INT && v[i]->i >= 1 && v[i]->i <= INT32_MAX) dim[i] = v[i]->i;
+        if (v[i]->kind == FV_INT && v[i]->i >= 1 && v[i]->i <= INT32_MAX)
+            dim[i] = v[i]->i;
         else {
             vm_report(l->c, D_E0358, s[i], "the extent of a tile is a positive constant");
             return fe_poison(l->e);
@@ -51,20 +55,22 @@ static fe_value *iota(lower *l, const fe_args *args, uint32_t n, fe_value **v, c
     return lw_rt(l, emit_iota(l, &t, (int)d));
 }
 
-static fe_value *reduce(lower *l, vm_inst i, const char *name, const fe_args *args, uint32_t n, fe_value **v,
-                        const vm_span *s, vm_span at) {
+static fe_value *reduce(lower *l, vm_inst i, const char *name, const fe_args *args, uint32_t n,
+                        fe_value **v, const vm_span *s, vm_span at) {
     if (n != 1) return lw_bad_args(l, name, "a tile, dim = and keep =", at);
     ir_value *x = lw_tile(l, v[0], vm_format(l->a, "'%s'", name), s[0]);
     if (!x) return fe_poison(l->e);
     const bool bools = i == I_any || i == I_all;
     if (bools != (x->type.elem == T_bool)) {
-        vm_report(l->c, D_E0351, at, "'%s' is not defined for %s", name, vm_dtype_name(x->type.elem));
+        vm_report(l->c, D_E0351, at, "'%s' is not defined for %s", name,
+                  vm_dtype_name(x->type.elem));
         return fe_poison(l->e);
     }
     const char *why = NULL;
     const vm_inst step = i == I_sum ? I_add : i == I_max_of ? I_max : I_min;
     if (!bools && !vm_eval_legal(step, x->type.elem, &why)) {
-        vm_diag *d = vm_report(l->c, D_E0351, at, "'%s' is not defined for %s", name, vm_dtype_name(x->type.elem));
+        vm_diag *d = vm_report(l->c, D_E0351, at, "'%s' is not defined for %s", name,
+                               vm_dtype_name(x->type.elem));
         if (why) vm_help(l->c, d, "%s", why);
         return fe_poison(l->e);
     }
@@ -76,7 +82,8 @@ static fe_value *reduce(lower *l, vm_inst i, const char *name, const fe_args *ar
     }
     const int64_t dim = lw_named_int(l, args, "dim", -1);
     if (dim < 0 || dim >= x->type.rank) {
-        vm_report(l->c, D_E0401, named->span, "a tile of rank %d has the dimensions 0 to %d", x->type.rank, x->type.rank - 1);
+        vm_report(l->c, D_E0401, named->span, "a tile of rank %d has the dimensions 0 to %d",
+                  x->type.rank, x->type.rank - 1);
         return fe_poison(l->e);
     }
     ir_type t = x->type;
@@ -93,8 +100,8 @@ static fe_value *reduce(lower *l, vm_inst i, const char *name, const fe_args *ar
     return lw_rt(l, r);
 }
 
-static fe_value *scan(lower *l, vm_inst i, const char *name, const fe_args *args, uint32_t n, fe_value **v,
-                      const vm_span *s, vm_span at) {
+static fe_value *scan(lower *l, vm_inst i, const char *name, const fe_args *args, uint32_t n,
+                      fe_value **v, const vm_span *s, vm_span at) {
     static const char *const names[] = {"add", "mul", "min", "max", "and", "or", "xor"};
     static const vm_inst insts[] = {I_add, I_mul, I_min, I_max, I_and, I_or, I_xor};
     if (n != 1) return lw_bad_args(l, name, "a tile, dim = and op =", at);
@@ -106,7 +113,8 @@ static fe_value *scan(lower *l, vm_inst i, const char *name, const fe_args *args
     while (k < 7 && strcmp(op, names[k]) != 0) k++;
     const char *why = NULL;
     if (k == 7 || !vm_eval_legal(insts[k], x->type.elem, &why)) {
-        vm_diag *d = vm_report(l->c, D_E0351, at, "no scan with '%s' on %s", op, vm_dtype_name(x->type.elem));
+        vm_diag *d = vm_report(l->c, D_E0351, at, "no scan with '%s' on %s", op,
+                               vm_dtype_name(x->type.elem));
         vm_help(l->c, d, "%s", why ? why : "add, mul, min, max, and, or, xor");
         return fe_poison(l->e);
     }
@@ -131,13 +139,18 @@ static bool dot_types(vm_dtype a, vm_dtype b, vm_dtype c) {
     return (a == T_bf16 || a == T_tf32 || a == T_f32) && c == T_f32;
 }
 
-static fe_value *dot(lower *l, vm_inst i, const char *name, uint32_t n, fe_value **v, const vm_span *s, vm_span at) {
-    if (n != 3 && !(n == 2 && i == I_dot)) return lw_bad_args(l, name, i == I_dot ? "(a, b[, accumulator])" : "(a, b, accumulator)", at);
+static fe_value *dot(lower *l, vm_inst i, const char *name, uint32_t n, fe_value **v,
+                     const vm_span *s, vm_span at) {
+    if (n != 3 && !(n == 2 && i == I_dot))
+        return lw_bad_args(l, name, i == I_dot ? "(a, b[, accumulator])" : "(a, b, accumulator)",
+                           at);
     ir_value *x[3];
     for (int k = 0; k < 2; k++) {
         const bool shared = lw_in_space(v[k], IS_SHARED);
-        if (i == I_wgmma && k == 1 && !shared) return lw_bad_args(l, name, "operand b in shared memory", s[1]);
-        x[k] = i == I_wgmma && shared ? v[k]->rt : lw_tile(l, v[k], vm_format(l->a, "'%s'", name), s[k]);
+        if (i == I_wgmma && k == 1 && !shared)
+            return lw_bad_args(l, name, "operand b in shared memory", s[1]);
+        x[k] = i == I_wgmma && shared ? v[k]->rt
+                                      : lw_tile(l, v[k], vm_format(l->a, "'%s'", name), s[k]);
         if (!x[k]) return fe_poison(l->e);
         if (x[k]->type.rank != 2) return lw_bad_args(l, name, "matrices (rank 2)", s[k]);
     }
@@ -149,19 +162,26 @@ static fe_value *dot(lower *l, vm_inst i, const char *name, uint32_t n, fe_value
         ir_value *z = n == 2 ? ir_const(&l->b, t, 0) : lw_scalar(l, v[2], t, s[2]);
         if (!z) return fe_poison(l->e);
         x[2] = ir_emit1(&l->b, I_full, 1, &z, ir_reg(t, 2, dim, NULL));
-    } else if (i == I_wgmma && lw_in_space(v[2], IS_REG) && v[2]->rt->type.inflight) x[2] = v[2]->rt;
-    else x[2] = lw_tile(l, v[2], vm_format(l->a, "'%s'", name), s[2]);
+    } else if (i == I_wgmma && lw_in_space(v[2], IS_REG) && v[2]->rt->type.inflight)
+        x[2] = v[2]->rt;
+    else
+        x[2] = lw_tile(l, v[2], vm_format(l->a, "'%s'", name), s[2]);
     if (!x[2]) return fe_poison(l->e);
     const ir_type *c = &x[2]->type;
-    if (x[0]->type.dim[1] != x[1]->type.dim[0] || x[0]->type.dim[1] < 0 || c->rank != 2 || c->dim[0] != dim[0] || c->dim[1] != dim[1]) {
-        vm_diag *d = vm_report(l->c, D_E0356, at, "shapes of '%s' do not fit: a[M, K], b[K, N], c[M, N]", name);
-        for (int k = 0; k < 3; k++) vm_note(l->c, d, "%c is %s", "abc"[k], ir_type_text(l->a, &x[k]->type));
+    if (x[0]->type.dim[1] != x[1]->type.dim[0] || x[0]->type.dim[1] < 0 || c->rank != 2 ||
+        c->dim[0] != dim[0] || c->dim[1] != dim[1]) {
+        vm_diag *d = vm_report(l->c, D_E0356, at,
+                               "shapes of '%s' do not fit: a[M, K], b[K, N], c[M, N]", name);
+        for (int k = 0; k < 3; k++)
+            vm_note(l->c, d, "%c is %s", "abc"[k], ir_type_text(l->a, &x[k]->type));
         return fe_poison(l->e);
     }
     if (!dot_types(x[0]->type.elem, x[1]->type.elem, c->elem)) {
-        vm_diag *d = vm_report(l->c, D_E0351, at, "no product of %s and %s into %s", vm_dtype_name(x[0]->type.elem),
-                               vm_dtype_name(x[1]->type.elem), vm_dtype_name(c->elem));
-        vm_help(l->c, d, "f16 into f16 or f32; bf16, tf32, f32 and 8-bit floats into f32; i8, u8 into i32");
+        vm_diag *d = vm_report(l->c, D_E0351, at, "no product of %s and %s into %s",
+                               vm_dtype_name(x[0]->type.elem), vm_dtype_name(x[1]->type.elem),
+                               vm_dtype_name(c->elem));
+        vm_help(l->c, d,
+                "f16 into f16 or f32; bf16, tf32, f32 and 8-bit floats into f32; i8, u8 into i32");
         return fe_poison(l->e);
     }
     ir_type t = *c;
@@ -173,7 +193,8 @@ static fe_value *dot(lower *l, vm_inst i, const char *name, uint32_t n, fe_value
 // ---- views of tiles -----------------------------------------------------------------------------
 
 static fe_value *view(lower *l, uint32_t n, fe_value **v, const vm_span *s, vm_span at) {
-    if (n != 2 || v[1]->kind != FV_TYPE || v[1]->type->kind != FT_TENSOR) return lw_bad_args(l, "view", "a type: x.view(u8[64] @ L)", at);
+    if (n != 2 || v[1]->kind != FV_TYPE || v[1]->type->kind != FT_TENSOR)
+        return lw_bad_args(l, "view", "a type: x.view(u8[64] @ L)", at);
     ir_value *x = lw_tile(l, v[0], "'view'", s[0]);
     if (!x) return fe_poison(l->e);
     const fe_type *t = v[1]->type;
@@ -183,15 +204,18 @@ static fe_value *view(lower *l, uint32_t n, fe_value **v, const vm_span *s, vm_s
     const layout *lay = t->layout && t->layout->kind == FV_LAYOUT ? t->layout->lay : NULL;
     if (lay && !lw_layout_fits(l, lay, &ty, s[1])) return fe_poison(l->e);
     const layout *from = x->type.reg;
-    if (lay && from && (int64_t)lay->slots * vm_bits(t->elem) != (int64_t)from->slots * vm_bits(x->type.elem)) {
+    if (lay && from &&
+        (int64_t)lay->slots * vm_bits(t->elem) != (int64_t)from->slots * vm_bits(x->type.elem)) {
         const unsigned to_bits = vm_bits(t->elem), from_bits = vm_bits(x->type.elem);
         vm_diag *d = vm_report(l->c, D_E0402, s[1], "view changes the number of bits per thread");
-        vm_label(l->c, d, s[1], "%lld bits per thread (%d x %s)", (long long)lay->slots * to_bits, lay->slots, vm_dtype_name(t->elem));
-        vm_label(l->c, d, x->span.file ? x->span : s[0], "%lld bits per thread (%d x %s)", (long long)from->slots * from_bits,
-                 from->slots, vm_dtype_name(x->type.elem));
+        vm_label(l->c, d, s[1], "%lld bits per thread (%d x %s)", (long long)lay->slots * to_bits,
+                 lay->slots, vm_dtype_name(t->elem));
+        vm_label(l->c, d, x->span.file ? x->span : s[0], "%lld bits per thread (%d x %s)",
+                 (long long)from->slots * from_bits, from->slots, vm_dtype_name(x->type.elem));
         const int64_t fit = (int64_t)from->slots * from_bits;
         if (fit % lay->slots == 0)
-            vm_help(l->c, d, "these bytes hold %lld-bit elements in that layout", (long long)(fit / lay->slots));
+            vm_help(l->c, d, "these bytes hold %lld-bit elements in that layout",
+                    (long long)(fit / lay->slots));
         return fe_poison(l->e);
     }
     ir_value *r = ir_emit1(&l->b, I_view, 1, &x, ty);
@@ -221,7 +245,8 @@ static int numbers(lower *l, uint32_t n, fe_value **v, int64_t *out, vm_span at)
     return -1;
 }
 
-static fe_value *reshaping(lower *l, const char *name, const fe_args *args, uint32_t n, fe_value **v, vm_span at) {
+static fe_value *reshaping(lower *l, const char *name, const fe_args *args, uint32_t n,
+                           fe_value **v, vm_span at) {
     ir_value *x = n && v[0]->kind == FV_RT ? lw_landed(l, v[0]->rt) : NULL;
     if (!x || (x->type.space != IS_REG && !lw_is_view(v[0])) || (l->lift && lw_lifted(l, x)))
         return lw_bad_args(l, name, "a tile or a view", at);
@@ -230,17 +255,26 @@ static fe_value *reshaping(lower *l, const char *name, const fe_args *args, uint
         int64_t lo = 0, hi = x->type.rank;
         for (uint32_t i = 1; i < args->n; i++) {
             const fe_arg *a = &args->at[i];
-            const fe_value *p = a->form == FA_RANGE ? a->v : a->v && a->v->kind == FV_RANGE ? a->v->item[0] : NULL;
-            const fe_value *q = a->form == FA_RANGE ? a->v2 : a->v && a->v->kind == FV_RANGE ? a->v->item[1] : NULL;
-            if (!p || p->kind != FV_INT || q->kind != FV_INT) return lw_bad_args(l, name, "a constant range of dimensions", at);
+            const fe_value *p = a->form == FA_RANGE              ? a->v
+                                : a->v && a->v->kind == FV_RANGE ? a->v->item[0]
+                                                                 : NULL;
+            const fe_value *q = a->form == FA_RANGE              ? a->v2
+                                : a->v && a->v->kind == FV_RANGE ? a->v->item[1]
+                                                                 : NULL;
+            if (!p || p->kind != FV_INT || q->kind != FV_INT)
+                return lw_bad_args(l, name, "a constant range of dimensions", at);
             lo = p->i;
             hi = q->i;
         }
-        if (lo < 0 || hi > x->type.rank || lo >= hi) return lw_bad_args(l, name, "a range of its dimensions", at);
+        if (lo < 0 || hi > x->type.rank || lo >= hi)
+            return lw_bad_args(l, name, "a range of its dimensions", at);
         int rank = 0;
         for (int64_t d = 0; d < x->type.rank; d++) {
-            if (d <= lo || d >= hi) dim[rank++] = x->type.dim[d];
-            else dim[rank - 1] = x->type.dim[d] < 0 || dim[rank - 1] < 0 ? -1 : dim[rank - 1] * x->type.dim[d];
+            if (d <= lo || d >= hi)
+                dim[rank++] = x->type.dim[d];
+            else
+                dim[rank - 1] =
+                    x->type.dim[d] < 0 || dim[rank - 1] < 0 ? -1 : dim[rank - 1] * x->type.dim[d];
         }
         return lw_reshape(l, x, rank, dim, at);
     }
@@ -249,12 +283,14 @@ static fe_value *reshaping(lower *l, const char *name, const fe_args *args, uint
     if (strcmp(name, "reshape") == 0) return lw_reshape(l, x, m, dim, at);
     if (m != x->type.rank) return lw_bad_args(l, name, "every dimension once", at);
     int32_t perm[LAYOUT_MAX_RANK];
-    for (int d = 0; d < m; d++) perm[d] = dim[d] < 0 || dim[d] > LAYOUT_MAX_RANK ? -1 : (int32_t)dim[d];
+    for (int d = 0; d < m; d++)
+        perm[d] = dim[d] < 0 || dim[d] > LAYOUT_MAX_RANK ? -1 : (int32_t)dim[d];
     return lw_permute(l, x, perm, at);
 }
 
 static fe_value *relayout(lower *l, uint32_t n, fe_value **v, const vm_span *s, vm_span at) {
-    if (n != 2 || v[1]->kind != FV_LAYOUT) return lw_bad_args(l, "relayout", "a tile and a register layout", at);
+    if (n != 2 || v[1]->kind != FV_LAYOUT)
+        return lw_bad_args(l, "relayout", "a tile and a register layout", at);
     ir_value *x = lw_tile(l, v[0], "'relayout'", s[0]);
     if (!x || !lw_layout_fits(l, v[1]->lay, &x->type, s[1])) return fe_poison(l->e);
     ir_type t = x->type;
@@ -270,13 +306,17 @@ static fe_value *relayout(lower *l, uint32_t n, fe_value **v, const vm_span *s, 
 // ---- map ----------------------------------------------------------------------------------------
 
 fe_value *lw_map(lower *l, fe_args *args, vm_span at) {
-    if (args->n != 2 || !args->at[1].v || args->at[1].v->kind != FV_LAMBDA) return lw_bad_args(l, "map", "a tile and a lambda |i, …, e| …", at);
+    if (args->n != 2 || !args->at[1].v || args->at[1].v->kind != FV_LAMBDA)
+        return lw_bad_args(l, "map", "a tile and a lambda |i, …, e| …", at);
     ir_value *x = lw_tile(l, args->at[0].v, "'map'", args->at[0].span);
     if (!x) return fe_poison(l->e);
     fe_value *fn = args->at[1].v;
     const uint32_t n = fn->node->nnames, rank = x->type.rank;
     if (n != 1 && n != rank + 1) {
-        vm_report(l->c, D_E0354, args->at[1].span, "the lambda of a tile of rank %u takes %u indices and the element, or the element alone", rank, rank);
+        vm_report(l->c, D_E0354, args->at[1].span,
+                  "the lambda of a tile of rank %u takes %u indices and the element, or the "
+                  "element alone",
+                  rank, rank);
         return fe_poison(l->e);
     }
     lw_lift lift = {.shape = x->type, .up = l->lift};
@@ -302,9 +342,13 @@ fe_value *lw_map(lower *l, fe_args *args, vm_span at) {
         t = lw_default_type(r);
         if (r->typed) t = r->dtype;
         y = lw_const(l, r, t, at);
-    } else if (!lw_poison(r) && lw_dtype_of(l, r, &t)) y = lw_operand(l, r, t, at);
-    else if (!lw_poison(r)) vm_report(l->c, D_E0353, at, "a lambda of map gives a number, not %s", fe_describe(l->e, r));
-    if (y && y->type.space == IS_SCALAR) y = ir_emit1(&l->b, I_full, 1, &y, ir_reg(t, (int)rank, x->type.dim, NULL));
+    } else if (!lw_poison(r) && lw_dtype_of(l, r, &t))
+        y = lw_operand(l, r, t, at);
+    else if (!lw_poison(r))
+        vm_report(l->c, D_E0353, at, "a lambda of map gives a number, not %s",
+                  fe_describe(l->e, r));
+    if (y && y->type.space == IS_SCALAR)
+        y = ir_emit1(&l->b, I_full, 1, &y, ir_reg(t, (int)rank, x->type.dim, NULL));
     x->tmp = mark;
     l->lift = lift.up;
     if (!y) return fe_poison(l->e);
@@ -322,18 +366,23 @@ fe_value *lw_call_tile(lower *l, const char *name, fe_args *args, vm_span at, bo
     if (strcmp(name, "zeros") == 0) return full(l, true, n, v, s, at);
     if (strcmp(name, "full") == 0) return full(l, false, n, v, s, at);
     if (strcmp(name, "iota") == 0) return iota(l, args, n, v, s, at);
-    if (strcmp(name, "max") == 0 && (dim || n == 1)) return reduce(l, I_max_of, name, args, n, v, s, at);
-    if (strcmp(name, "min") == 0 && (dim || n == 1)) return reduce(l, I_min_of, name, args, n, v, s, at);
+    if (strcmp(name, "max") == 0 && (dim || n == 1))
+        return reduce(l, I_max_of, name, args, n, v, s, at);
+    if (strcmp(name, "min") == 0 && (dim || n == 1))
+        return reduce(l, I_min_of, name, args, n, v, s, at);
     if (strcmp(name, "sum") == 0) return reduce(l, I_sum, name, args, n, v, s, at);
     if (strcmp(name, "any") == 0) return reduce(l, I_any, name, args, n, v, s, at);
     if (strcmp(name, "all") == 0) return reduce(l, I_all, name, args, n, v, s, at);
-    if (strcmp(name, "scan_inclusive") == 0) return scan(l, I_scan_inclusive, name, args, n, v, s, at);
-    if (strcmp(name, "scan_exclusive") == 0) return scan(l, I_scan_exclusive, name, args, n, v, s, at);
+    if (strcmp(name, "scan_inclusive") == 0)
+        return scan(l, I_scan_inclusive, name, args, n, v, s, at);
+    if (strcmp(name, "scan_exclusive") == 0)
+        return scan(l, I_scan_exclusive, name, args, n, v, s, at);
     if (strcmp(name, "dot") == 0) return dot(l, I_dot, name, n, v, s, at);
     if (strcmp(name, "wgmma") == 0) return dot(l, I_wgmma, name, n, v, s, at);
     if (strcmp(name, "view") == 0) return view(l, n, v, s, at);
     if (strcmp(name, "relayout") == 0) return relayout(l, n, v, s, at);
-    if (strcmp(name, "reshape") == 0 || strcmp(name, "permute") == 0 || strcmp(name, "flatten") == 0)
+    if (strcmp(name, "reshape") == 0 || strcmp(name, "permute") == 0 ||
+        strcmp(name, "flatten") == 0)
         return reshaping(l, name, args, n, v, at);
     *mine = false;
     return NULL;
