@@ -18,7 +18,7 @@ struct tool_exec {
     const tool_options *opt;
     tilus_context *ctx;
     const vm_arch *arch;
-    bool cuda;
+    bool cuda, lost;
     rt_compilation *c;
     VM_VEC(built) done;                       // in c's arena
     VM_VEC(struct { uint32_t file; tilus_module *m; }) modules;
@@ -63,6 +63,7 @@ void tool_exec_free(tool_exec *x) {
 
 bool tool_exec_is_cuda(const tool_exec *x) { return x->cuda; }
 const vm_arch *tool_exec_arch(const tool_exec *x) { return x->arch; }
+bool tool_exec_is_lost(const tool_exec *x) { return x->lost; }
 double tool_exec_seconds(const tool_exec *x) { return x->seconds; }
 const char *tool_exec_diagnostics(const tool_exec *x) { return x->diagnostics; }
 
@@ -234,23 +235,15 @@ static bool on_cuda(tool_exec *x, fe_eval *e, const built *b, fe_value **v, cons
         if (v[i]->kind == FV_TENSOR && args[i].as.ptr) tilus_free(c, args[i].as.ptr);
     tilus_event_destroy(c, from);
     tilus_event_destroy(c, to);
-    if (s == TILUS_TRAP || s == TILUS_DRIVER_ERROR) { // what follows needs a sound context
-        for (uint32_t i = 0; i < x->modules.n; i++) tilus_module_destroy(x->modules.at[i].m);
-        memset(&x->modules, 0, sizeof x->modules);
-        memset(&x->done, 0, sizeof x->done);
-        tilus_context_destroy(x->ctx);
-        x->ctx = NULL;
-        char reason[300] = "";
-        if (open_context(x, TILUS_DEVICE_CUDA, reason) != TILUS_OK) *why = vm_format(e->arena, "%s; %s", *why, reason);
-    }
+    x->lost |= s == TILUS_TRAP || s == TILUS_DRIVER_ERROR;
     return s == TILUS_OK;
 }
 
 static bool run(void *user, fe_eval *e, fe_instance *k, fe_args *args, vm_span at, const char **why) {
     tool_exec *const x = user;
     x->diagnostics = NULL;
-    if (x->cuda && !x->ctx) {
-        *why = "the GPU was lost";
+    if (x->lost) {
+        *why = "an earlier fault has ended this process's use of the GPU";
         return false;
     }
     const built *const b = build(x, e, k, why);

@@ -1,13 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-// tilusc test: runs the test blocks of files and folders, each in a compilation of its own.
+// tilusc test: runs the test blocks of files and folders, each in a compilation of its own. On a GPU
+// the tests run in a worker process: after a fault no kernel can run in it, so the next one goes on.
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include "tools/tool.h"
 
 enum { KEY_FILTER = 1000, KEY_LIST };
+/// What a worker leaves to its successor; in shared memory.
+typedef struct {
+    size_t file;             // where to go on
+    unsigned at;
+    bool done, started;      // everything; test `at` has begun
+    unsigned passed, failed, skipped;
+    int code;
+    char device[128];
+} score;
 typedef struct {
     tool_options o;
     const char *filter;
@@ -15,8 +28,8 @@ typedef struct {
     char **files;
     size_t n, cap;
     tool_exec *exec;
-    unsigned passed, failed, skipped;
-    int code;
+    score *s;
+    int code;                // of the command line
 } tests;
 
 static void add_file(tests *t, const char *path) {
@@ -88,16 +101,18 @@ static void one(tests *t, rt_compilation *x, const ast *test) {
     const fe_executor hooks = tool_exec_hooks(t->exec);
     tool_exec_bind(t->exec, x);
     vm_diag *const last = x->comp->last_diag;
-    tool_progress("%u passed, %u failed: %s", t->passed, t->failed, test->name);
+    tool_progress("%u passed, %u failed: %s", t->s->passed, t->s->failed, test->name);
+    t->s->started = true;
     fe_run_test(x->eval, x->module, test, &hooks, &r);
     tool_progress(NULL);
     char time[32];
     tool_seconds(time, r.seconds);
     const char *const message = r.message ? r.message : "";
     const bool skipped = r.passed && !strncmp(message, "skipped", 7);
-    if (skipped) t->skipped++;
-    else if (r.passed) t->passed++;
-    else t->failed++;
+    t->s->started = false;
+    if (skipped) t->s->skipped++;
+    else if (r.passed) t->s->passed++;
+    else t->s->failed++;
     printf("%s \"%s\"", r.passed ? skipped ? "skipped" : "ok" : "FAILED", r.title);
     if (*message) printf(": %s", skipped && message[7] == ':' ? message + 9 : message);
     printf(" (%s)\n", time);
@@ -116,7 +131,8 @@ static void guarded(tests *t, rt_compilation *x, const ast *test) {
         one(t, x, test);
         return;
     }
-    t->failed++;
+    t->s->started = false;
+    t->s->failed++;
     printf("FAILED \"%s\": out of memory\n", test->name);
 }
 
@@ -131,14 +147,14 @@ typedef struct {
 /// Finds and runs test number in->at. False: no more of this file.
 static bool step(tests *t, input *in, rt_compilation *x) {
     if (setjmp(x->oom)) {
-        t->code = tool_usage("out of memory");
+        t->s->code = tool_usage("out of memory");
         return false;
     }
     enum rt_result r = rt_load(x);
     if (r == RT_OK && x->comp->nerrors) r = RT_ERRORS;
     if (in->at == 0 && (r != RT_OK || x->comp->diags)) {
         const int code = tool_report(x, &t->o, r);
-        if (code > t->code) t->code = code;
+        if (code > t->s->code) t->s->code = code;
     }
     if (r != RT_OK || !x->module) return false;
     if (in->at == 0 && !strcmp(in->path, "-")) {
@@ -160,19 +176,61 @@ static bool step(tests *t, input *in, rt_compilation *x) {
     return true;
 }
 
-static void file(tests *t, const char *path) {
-    input in = {.path = path, .ntests = 1};
-    for (bool more = true; more && in.at < in.ntests; in.at++) {
+/// The tests of one file from number `at` on. False: the GPU is lost, another process must go on.
+static bool file(tests *t, const char *path, unsigned at) {
+    input in = {.path = path, .at = at, .ntests = at + 1, .named = at > 0};
+    bool sound = true;
+    for (bool more = true; more && sound && in.at < in.ntests; in.at++) {
+        t->s->at = in.at;
         rt_compilation *const x = load(t, path, in.text, in.size);
         if (!x) {
-            t->code = tool_usage("out of memory");
+            t->s->code = tool_usage("out of memory");
             break;
         }
         more = step(t, &in, x);
-        tool_exec_bind(t->exec, NULL);
+        sound = !tool_exec_is_lost(t->exec);
+        if (sound) tool_exec_bind(t->exec, NULL);
         rt_compilation_free(x);
     }
+    t->s->at = in.at;
     free(in.copy);
+    return sound;
+}
+
+/// Runs what is left. False: the executor could not be made.
+static bool work(tests *t) {
+    if (!(t->exec = tool_exec_new(&t->o))) return false;
+    score *const s = t->s;
+    snprintf(s->device, sizeof s->device, "%s", tool_exec_is_cuda(t->exec) ? tilus_device_name(tool_exec_context(t->exec)) : "vm");
+    for (; s->file < t->n; s->file++, s->at = 0)
+        if (!file(t, t->files[s->file], s->at)) return true; // its end ends what the process holds of the GPU
+    s->done = true;
+    tool_exec_free(t->exec);
+    return true;
+}
+
+/// Runs everything in worker processes.
+static int supervise(tests *t) {
+    while (!t->s->done) {
+        fflush(stdout);
+        const pid_t pid = fork();
+        if (pid < 0) return tool_usage("cannot start a process: %s", strerror(errno));
+        if (pid == 0) {
+            const bool ok = work(t);
+            fflush(stdout);
+            _exit(ok ? TOOL_OK : TOOL_USAGE);
+        }
+        int status = 0;
+        while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
+        if (WIFEXITED(status) && WEXITSTATUS(status)) return TOOL_USAGE;
+        if (!WIFSIGNALED(status)) continue;
+        printf("FAILED %s: the process died: %s\n", t->s->file < t->n ? t->files[t->s->file] : "", strsignal(WTERMSIG(status)));
+        if (!t->s->started) return TOOL_USAGE;
+        t->s->started = false;
+        t->s->failed++;
+        t->s->at++;
+    }
+    return TOOL_OK;
 }
 
 static error_t parse(int key, char *arg, struct argp_state *s) {
@@ -203,18 +261,22 @@ int tool_test(int argc, char **argv) {
     tool_options_init(&t.o);
     int code = tool_argp(&a, "test", argc, argv, &t);
     if (!code && t.oom) code = tool_usage("out of memory");
-    if (!code && !(t.exec = tool_exec_new(&t.o))) code = TOOL_USAGE;
+    t.s = mmap(NULL, sizeof *t.s, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (t.s == MAP_FAILED) return tool_usage("out of memory");
     const double start = tool_now();
-    for (size_t i = 0; !code && i < t.n; i++) file(&t, t.files[i]);
-    if (!code && !t.list && (t.code != TOOL_USAGE || t.passed + t.failed)) {
+    if (!code && t.o.on == ON_VM) code = work(&t) ? TOOL_OK : TOOL_USAGE;
+    else if (!code) code = supervise(&t);
+    const score *const s = t.s;
+    if (!code && !t.list && (t.code != TOOL_USAGE || s->passed + s->failed)) {
         char time[32];
-        printf("%u passed, %u failed", t.passed, t.failed);
-        if (t.skipped) printf(", %u skipped", t.skipped);
-        printf(" on %s in %s\n", tool_exec_is_cuda(t.exec) ? tilus_device_name(tool_exec_context(t.exec)) : "vm", tool_seconds(time, tool_now() - start));
-        if (t.failed && t.code < TOOL_FAILED) t.code = TOOL_FAILED;
+        printf("%u passed, %u failed", s->passed, s->failed);
+        if (s->skipped) printf(", %u skipped", s->skipped);
+        printf(" on %s in %s\n", s->device, tool_seconds(time, tool_now() - start));
     }
+    if (s->failed && code < TOOL_FAILED) code = TOOL_FAILED;
+    if (s->code > code) code = s->code;
     if (t.code > code) code = t.code;
-    tool_exec_free(t.exec);
+    munmap(t.s, sizeof *t.s);
     for (size_t i = 0; i < t.n; i++) free(t.files[i]);
     free(t.files);
     return code;

@@ -70,6 +70,8 @@ typedef struct tool_exec tool_exec;
 tool_exec *tool_exec_new(const tool_options *o);
 void tool_exec_free(tool_exec *x);
 bool tool_exec_is_cuda(const tool_exec *x);
+/// A kernel has faulted: this process cannot use the GPU any more.
+bool tool_exec_is_lost(const tool_exec *x);
 /// Architecture to compile for: NULL on the VM.
 const vm_arch *tool_exec_arch(const tool_exec *x);
 /// The library's context of the executor, made on the VM when it is first asked for.
