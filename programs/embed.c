@@ -30,7 +30,7 @@ int main(int argc, char **argv) {
     if (argc < 3 || argc - 3 > MAX) return 2;
     FILE *out = fopen(argv[1], "wb");
     if (!out) return fail(argv[1]);
-    fprintf(out, "#include \"programs/embed.h\"\n");
+    fprintf(out, "#include \"runtime/embed.h\"\n");
     const int n = argc - 3;
     for (int i = 0; i < n; i++)
         if (write_one(out, argv[2], argv[i + 3], i, &size[i])) return 1;

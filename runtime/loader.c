@@ -2,7 +2,7 @@
 // Where texts come from: files, standard input, and the programs compiled into the library.
 #include <errno.h>
 #include <string.h>
-#include "programs/embed.h"
+#include "runtime/embed.h"
 #include "runtime/compile.h"
 
 enum { MAX_TEXT = 256 << 20 }; // spans are 32-bit offsets; a longer text is no program

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The standard library and the kernels of this folder as text inside libtilus. The tables are written
-// at build time by embed.c.
+// The standard library and the kernels of programs/ as text inside libtilus. The tables are written
+// at build time by programs/embed.c.
 #pragma once
 #include <stddef.h>
 
