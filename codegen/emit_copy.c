@@ -79,6 +79,7 @@ static void copy(cg *g, ir_op *op, bool async) {
     unsigned v = same ? cg_place_vector(&dst, 128) : 1;
     if (same) v = cg_place_vector(&src, v);
     while (v > 1 && same && t->dim[dst.along] % v) v /= 2;
+    v = cg_place_whole_bytes(&src, cg_place_whole_bytes(&dst, v));
     if (refuse_sub_byte(g, op, &dst, v)) return;
     const unsigned bytes = v * dst.bits / 8;
     const bool hw = async && !dst.global && src.global && (bytes == 4 || bytes == 8 || bytes == 16) && (g->arch->features & A_CP_ASYNC);

@@ -155,6 +155,7 @@ void emit_store(cg *g, ir_op *op) {
     cg_tile_to_i32(g, x, w);
     if (cg_matrix_store(g, op, &p, t, w)) return;
     unsigned v = vector_of(&p, t);
+    v = cg_place_whole_bytes(&p, v);
     if (v * p.bits % 8) {
         refuse_bits(g, op, &p);
         return;

@@ -200,9 +200,15 @@ unsigned cg_place_vector(const cg_place *p, unsigned most) {
     }
     for (int d = 0; d < p->rank; d++)
         if (d != p->contiguous) v = pow2_divisor(p->stride_divisor[d], v);
-    if (p->global && p->align)
-        while (v > 1 && v * p->bits > p->align * 8) v /= 2;
+    if (p->global && p->align) // 16 elements of 5 bits are 10 bytes: accessed by 2
+        while (v > 1 && ((v * p->bits) & -(v * p->bits)) > p->align * 8) v /= 2;
     return v;
+}
+
+unsigned cg_place_whole_bytes(const cg_place *p, unsigned v) {
+    const int c = p->contiguous;
+    if (p->bits >= 8 || c < 0 || !p->guarded[c]) return v;
+    return pow2_divisor(p->extent_divisor[c], pow2_divisor(p->origin_divisor[c], v));
 }
 
 cg_root_index cg_place_index(cg *g, const cg_place *p, LLVMValueRef const *index, const int64_t *more) {

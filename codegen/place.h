@@ -33,6 +33,8 @@ bool cg_place_of(cg *g, const ir_op *op, const ir_value *view, cg_place *p);
 /// Greatest power of two of consecutive elements along the contiguous dimension, at most `most`, that
 /// an access starting at an index divisible by it may cover at once (16 bytes).
 unsigned cg_place_vector(const cg_place *p, unsigned most);
+/// v or less: so few elements of under 8 bits that a vector lies inside of the tensor or outside.
+unsigned cg_place_whole_bytes(const cg_place *p, unsigned v);
 /// Root indices of an element: at[d] = origin + index along the view dimension. `index[k]`: run-time
 /// part for view dimension k (NULL: 0), `plus[k]`: its constant part.
 typedef struct {
