@@ -18,7 +18,7 @@ mkdir -p "$out/$name/tests"
 DESTDIR=$(cd "$out/$name" && pwd) meson install -C build-static --no-rebuild --quiet
 # shellcheck disable=SC2016
 sed -i 's|^prefix=.*|prefix=${pcfiledir}/../..|' "$out/$name/lib/pkgconfig/tilus.pc"
-cp -L "$(gcc -print-file-name=libsqlite3.so)" "$out/$name/lib/libsqlite3.so.0"
+for l in libsqlite3.so.0 libjansson.so.4; do cp -L "$(gcc -print-file-name=$l)" "$out/$name/lib/"; done
 cp -r programs "$out/$name/programs"
 find "$out/$name/programs" -name 'meson.build' -delete
 cp -r tests/diff tests/gpu "$out/$name/tests/"

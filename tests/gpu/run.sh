@@ -1,0 +1,25 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Everything that needs a GPU: the tests of programs and instructions, the launch beside torch, the cost
+# of a launch, the sanitizer, first figures. Usage: tests/gpu/run.sh TILUSC LIBTILUS.so [LAUNCH_COST]
+cd "$(dirname "$0")/../.." || exit 2
+tilusc=$1
+export LIBTILUS="$2"
+status=0
+step() {
+    echo "=== $1"
+    shift
+    timeout 250 "$@" || { echo "FAILED ($?): $*"; status=1; }
+}
+command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
+step programs "$tilusc" test programs --on=cuda
+step instructions "$tilusc" test tests/diff --on=cuda
+step torch python3 tests/gpu/torch_launch.py
+[ -z "${3:-}" ] || step launch "$3"
+if command -v compute-sanitizer >/dev/null; then
+    for tool in memcheck racecheck synccheck; do
+        step "$tool" compute-sanitizer --tool "$tool" --error-exitcode 9 "$tilusc" test programs --on=cuda --filter='f16'
+    done
+fi
+step w4a16 python3 tools/bench/w4a16.py --json "${OUT:-.}/w4a16.json"
+exit "$status"
