@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Adds two vectors, on the GPU if there is one, else on the virtual machine.
 #include <stdio.h>
-#include "runtime/tilus.h"
+#include <tilus.h>
 
 static const char source[] =
     "kernel add[B: int = 1024](n: i32, x: global f32[n], y: global f32[n], z: global f32[n])\n"
