@@ -133,23 +133,28 @@ static void same_index(const void *ctx, const int32_t *to, int32_t *from) {
     memcpy(from, to, sizeof(int32_t) * (size_t)((const ir_type *)ctx)->rank);
 }
 
-void emit_relayout(cg *g, ir_op *op) {
+static void through_scratch(cg *g, ir_op *op) {
     const ir_type *to = &op->res[0]->type, *from = &op->ops[0]->type;
     const cg_tile *x = cg_tile_of(g, op->ops[0]);
-    int32_t *map = vm_newn(g->arena, int32_t, to->reg->slots);
-    if (cg_slot_map(g, to, from, same_index, to, map)) {
-        cg_set_tile(g, op->res[0], renumbered(g, x, to->reg, map));
-        return;
-    }
     const int64_t scratch = ir_int(op, AT_scratch, -1);
     assert(scratch >= 0);
     cg_counted(g, CG_relayout_shared);
-    cg_remark(g, op, "relayout through %lld bytes of shared memory: %s to %s",
+    cg_remark(g, op, "%s through %lld bytes of shared memory: %s to %s", vm_insts[op->inst].name,
               (long long)ir_elems(to) * cg_cell_bytes(to->elem), layout_text(g->arena, from->reg), layout_text(g->arena, to->reg));
     cg_sync(g);
     cg_scratch_store(g, from, x, scratch);
     cg_sync(g);
     cg_set_tile(g, op->res[0], cg_scratch_load(g, to, scratch));
+}
+
+void emit_relayout(cg *g, ir_op *op) {
+    const ir_type *to = &op->res[0]->type, *from = &op->ops[0]->type;
+    int32_t *map = vm_newn(g->arena, int32_t, to->reg->slots);
+    if (cg_slot_map(g, to, from, same_index, to, map)) {
+        cg_set_tile(g, op->res[0], renumbered(g, cg_tile_of(g, op->ops[0]), to->reg, map));
+        return;
+    }
+    through_scratch(g, op);
 }
 
 typedef struct {
@@ -184,6 +189,10 @@ static void rename_slots(cg *g, ir_op *op, cg_index_fn fn) {
     const ir_type *to = &op->res[0]->type;
     int32_t *map = vm_newn(g->arena, int32_t, to->reg->slots);
     if (!cg_slot_map(g, to, &op->ops[0]->type, fn, &r, map)) {
+        if (ir_get(op, AT_scratch)) {
+            through_scratch(g, op);
+            return;
+        }
         cg_refuse(g, op, vm_format(g->arena, "%s between these layouts", vm_insts[op->inst].name), "annotate the operand with '@'");
         return;
     }

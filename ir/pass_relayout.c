@@ -156,7 +156,7 @@ static void visit(ir_op *op, void *user) {
             }
             if (natural) {
                 settle(s, op, natural);
-            } else {
+            } else if (op->inst != I_reshape) { // a reshape goes through shared memory then
                 vm_diag *d = vm_report(s->f->comp, D_E0404, op->span, "%s of a tile in layout %s has no layout", info->name,
                                        layout_text(s->arena, v->type.reg));
                 vm_help(s->f->comp, d, "give the operand a layout with '@', or go through shared memory");

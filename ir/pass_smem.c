@@ -217,6 +217,16 @@ uint32_t ir_scratch_bytes(const ir_op *op) {
         if (!x->reg || !y->reg || layout_same_owners(a, x->reg, y->reg)) return 0;
         return (uint32_t)ir_elems(y) * vm_cell(y->elem);
     }
+    if (op->inst == I_reshape && x->space == IS_REG) { // layouts that cannot be renumbered: through memory
+        const ir_type *y = &op->res[0]->type;
+        int32_t shape[LAYOUT_MAX_RANK];
+        bool exact = x->reg && y->reg;
+        if (!exact) return 0;
+        for (int d = 0; d < x->rank; d++) exact = exact && x->reg->shape[d] == x->dim[d];
+        for (int d = 0; d < y->rank; d++) shape[d] = (int32_t)y->dim[d];
+        const layout *l = exact ? layout_reshape(a, x->reg, y->rank, shape, NULL) : NULL;
+        return l && layout_equal(l, y->reg) ? 0 : (uint32_t)ir_elems(y) * vm_cell(y->elem);
+    }
     if (cls == C_REDUCE || cls == C_SCAN) {
         // 16-bit floats are accumulated as f32.
         const ir_type *y = &op->res[0]->type;
