@@ -1,24 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 // Programs that must be rejected: every file of tests/errors says in comments what is reported,
 //     // expect: E0201 9:14 part of the message
-// and nothing else may be. `// stage: NAME` chooses how far the file is taken (default: parse).
-#include "frontend/ast.h"
+// and nothing else may be. `// stage: NAME` chooses how far the file is taken: parse (default), compile
+// (all passes, for the VM), ptx (for sm_80).
+#include "runtime/compile.h"
 #include "tests/unit/golden.h"
 
 static const char *fixtures;
-static jmp_buf oom;
 
-static void stage_parse(vm_comp *c, uint32_t file) {
-    fe_parse(c, file);
+/// The file taken through the stage; NULL: there is no such stage.
+static rt_compilation *compiled(const char *name, const char *text, size_t size, const char *stage) {
+    rt_options o = {.name = name, .text = text, .size = size};
+    if (!strcmp(stage, "ptx")) {
+        o.arch = vm_arch_find("sm_80");
+        o.stage = RT_STAGE_PTX;
+    } else if (!strcmp(stage, "compile")) o.stage = RT_STAGE_IR;
+    else if (!strcmp(stage, "parse")) o.stage = RT_STAGE_AST;
+    else return NULL;
+    rt_compilation *const x = rt_compilation_new(NULL, &o);
+    assert_non_null(x);
+    assert_int_equal(rt_compile(x), RT_ERRORS);
+    return x;
 }
-
-/// How far a file can be taken; later stages add their rows.
-static const struct {
-    const char *name;
-    void (*run)(vm_comp *c, uint32_t file);
-} stages[] = {
-    {"parse", stage_parse},
-};
 
 typedef struct {
     char code[16], part[256];
@@ -52,28 +55,22 @@ static void check(const char *path) {
     const char *s = strstr(text, "// stage: ");
     if (s) sscanf(s, "// stage: %31s", stage);
 
-    vm_comp *c = vm_comp_new(NULL, &oom);
-    const uint32_t file = vm_source_add(c, strrchr(path, '/') + 1, text, size);
-    bool known = false;
-    for (size_t i = 0; i < sizeof stages / sizeof *stages; i++) {
-        if (strcmp(stages[i].name, stage) != 0) continue;
-        stages[i].run(c, file);
-        known = true;
-    }
-    if (!known) fail_msg("%s: unknown stage %s", path, stage);
+    rt_compilation *const x = compiled(strrchr(path, '/') + 1, text, size, stage);
+    if (!x) fail_msg("%s: unknown stage %s", path, stage);
+    vm_comp *const c = x->comp;
     for (const vm_diag *d = c->diags; d; d = d->next) {
         bool met = false;
         for (size_t i = 0; i < n && !met; i++)
             if (!want[i].met && meets(c, &want[i], d)) met = want[i].met = true;
         if (!met)
             fail_msg("%s: %s: not expected: %s: %s\n%s", path, vm_place(c, d->span),
-                     vm_code_name(d->code), d->text, vm_diags_text(c, false));
+                     vm_code_name(d->code), d->text, rt_diagnostics(x, false, false));
     }
     for (size_t i = 0; i < n; i++)
         if (!want[i].met)
             fail_msg("%s: %s %u:%u %s: not reported\n%s", path, want[i].code, want[i].line,
-                     want[i].col, want[i].part, vm_diags_text(c, false));
-    vm_comp_free(c);
+                     want[i].col, want[i].part, rt_diagnostics(x, false, false));
+    rt_compilation_free(x);
     free(text);
 }
 
@@ -86,7 +83,6 @@ static void all(void **s) {
 
 int main(int argc, char **argv) {
     fixtures = argc > 1 ? argv[1] : "tests/fixtures";
-    if (setjmp(oom)) return 1;
     const struct CMUnitTest tests[] = {cmocka_unit_test(all)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
