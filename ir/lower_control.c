@@ -305,8 +305,9 @@ void lw_for(fe_eval *e, fe_value *lo, fe_value *hi, fe_value *step, ast *node) {
     }
     int64_t stages = 0, unroll = 0;
     const ast *a;
-    if ((a = lw_attr(node->attrs, "pipeline")) && (stages = lw_attr_int(l, a, 0)) < 1) {
-        vm_report(l->c, D_E0354, a->span, "the depth of a pipeline is at least 1");
+    if ((a = lw_attr(node->attrs, "pipeline")) &&
+        ((stages = lw_attr_int(l, a, 0)) < 1 || stages > 64)) {
+        vm_report(l->c, D_E0354, a->span, "the depth of a pipeline is at least 1 and at most 64");
         return;
     }
     if ((a = lw_attr(node->attrs, "unroll")) && (unroll = lw_attr_int(l, a, 0)) < 1) {

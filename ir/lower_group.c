@@ -24,10 +24,15 @@ void lw_fetch(fe_eval *e, ast *node) {
                   "loop cannot be pipelined: 'fetch' assigns '%s', which the loop uses", b->name);
         return;
     }
-    ir_op *op = ir_emit(&l->b, I_fetch, 0, NULL, 0, NULL);
     const ast *a = lw_attr(node->attrs, "pipeline");
+    const int64_t stages = a ? lw_attr_int(l, a, 1) : 1;
+    if (stages < 1 || stages > 64) {
+        vm_report(l->c, D_E0354, a->span, "the depth of a pipeline is at least 1 and at most 64");
+        return;
+    }
+    ir_op *op = ir_emit(&l->b, I_fetch, 0, NULL, 0, NULL);
     if (a) {
-        ir_set_int(op, AT_stages, lw_attr_int(l, a, 1));
+        ir_set_int(op, AT_stages, stages);
         lw_attr_copies(l, a, op);
     }
     ir_region *r = ir_region_new(l->f, op);

@@ -368,6 +368,11 @@ static fe_value *alloc_shared(lower *l, const char *name, const fe_type *t, fe_v
         return fe_poison(l->e);
     }
     if (!extents(l, t, dim, ops, &n, at)) return fe_poison(l->e);
+    for (int d = 0; d < t->rank; d++)
+        if (dim[d] == 0) {
+            vm_report(l->c, D_E0358, at, "extent %d of '%s' must be positive", d, name);
+            return fe_poison(l->e);
+        }
     ir_type ty = ir_view_type(IS_SHARED, t->elem, t->rank, dim);
     const fe_value *lay = t->layout;
     if (lay && lay->kind == FV_SHARED_LAYOUT) {
