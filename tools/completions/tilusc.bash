@@ -12,7 +12,6 @@ _tilusc() {
     --emit=*) words='tokens ast check ir layout llvm ptx sass cubin header' ;;
     --arch=*) words='sm_80 sm_86 sm_89 sm_90 sm_90a native vm' ;;
     --on=*) words='vm cuda auto' ;;
-    --after=*) words='lower fold infer relayout pipeline hoist smem barrier divides contract dce' ;;
     --color=*) words='auto always never' ;;
     --diagnostics=*) words='text json' ;;
     --scales=*) words='f16 bf16 f32' ;;

@@ -4,7 +4,7 @@ set -l commands build run test fmt layout type quantize explain
 complete -c tilusc -n "not __fish_seen_subcommand_from $commands" -f -a "$commands"
 complete -c tilusc -n "__fish_seen_subcommand_from build" -l emit -x -a "tokens ast check ir layout llvm ptx sass cubin header"
 complete -c tilusc -n "__fish_seen_subcommand_from build" -l arch -x -a "sm_80 sm_86 sm_89 sm_90 sm_90a native vm"
-complete -c tilusc -n "__fish_seen_subcommand_from build" -l after -x -a "lower fold infer relayout pipeline hoist smem barrier divides contract dce"
+complete -c tilusc -n "__fish_seen_subcommand_from build" -l after -x
 complete -c tilusc -n "__fish_seen_subcommand_from build" -l kernel -x
 complete -c tilusc -n "__fish_seen_subcommand_from build" -l entry -x
 complete -c tilusc -n "__fish_seen_subcommand_from build" -l time-passes
