@@ -43,7 +43,7 @@ static bool identity_map(const int32_t *map, int n) {
     return true;
 }
 
-static cg_tile *renumbered(cg *g, const cg_tile *x, const layout *l, const int32_t *map) {
+cg_tile *cg_renumbered(cg *g, const cg_tile *x, const layout *l, const int32_t *map) {
     if (identity_map(map, l->slots) && (int)x->slots == l->slots) return (cg_tile *)x;
     LLVMValueRef *s = vm_newn(g->arena, LLVMValueRef, l->slots);
     for (int i = 0; i < l->slots; i++) s[i] = map[i] >= 0 ? cg_slot(g, x, (uint32_t)map[i]) : cg_const(g, x->elem, 0);
@@ -129,10 +129,6 @@ void emit_view(cg *g, ir_op *op) {
     cg_set_tile(g, op->res[0], cg_tile_from_i32(g, t->elem, slots, w));
 }
 
-static void same_index(const void *ctx, const int32_t *to, int32_t *from) {
-    memcpy(from, to, sizeof(int32_t) * (size_t)((const ir_type *)ctx)->rank);
-}
-
 static void through_scratch(cg *g, ir_op *op) {
     const ir_type *to = &op->res[0]->type, *from = &op->ops[0]->type;
     const cg_tile *x = cg_tile_of(g, op->ops[0]);
@@ -145,16 +141,6 @@ static void through_scratch(cg *g, ir_op *op) {
     cg_scratch_store(g, from, x, scratch);
     cg_sync(g);
     cg_set_tile(g, op->res[0], cg_scratch_load(g, to, scratch));
-}
-
-void emit_relayout(cg *g, ir_op *op) {
-    const ir_type *to = &op->res[0]->type, *from = &op->ops[0]->type;
-    int32_t *map = vm_newn(g->arena, int32_t, to->reg->slots);
-    if (cg_slot_map(g, to, from, same_index, to, map)) {
-        cg_set_tile(g, op->res[0], renumbered(g, cg_tile_of(g, op->ops[0]), to->reg, map));
-        return;
-    }
-    through_scratch(g, op);
 }
 
 typedef struct {
@@ -196,7 +182,7 @@ static void rename_slots(cg *g, ir_op *op, cg_index_fn fn) {
         cg_refuse(g, op, vm_format(g->arena, "%s between these layouts", vm_insts[op->inst].name), "annotate the operand with '@'");
         return;
     }
-    cg_set_tile(g, op->res[0], renumbered(g, cg_tile_of(g, op->ops[0]), to->reg, map));
+    cg_set_tile(g, op->res[0], cg_renumbered(g, cg_tile_of(g, op->ops[0]), to->reg, map));
 }
 
 void emit_broadcast(cg *g, ir_op *op) { rename_slots(g, op, broadcast_index); }

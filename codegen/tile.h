@@ -12,6 +12,9 @@ typedef void (*cg_index_fn)(const void *ctx, const int32_t *to, int32_t *from);
 /// element or the number differs between threads.
 bool cg_slot_map(cg *g, const ir_type *to, const ir_type *from, cg_index_fn fn, const void *ctx, int32_t *map);
 
+/// A tile in layout l whose slot i is slot map[i] of x (-1: dead).
+cg_tile *cg_renumbered(cg *g, const cg_tile *x, const layout *l, const int32_t *map);
+
 /// Writes the tile's elements to scratch memory at byte `offset`, row-major cells of
 /// cg_cell_bytes, and reads them back in another layout. No barriers.
 unsigned cg_cell_bytes(vm_dtype t);

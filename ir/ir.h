@@ -247,6 +247,8 @@ uint64_t ir_divisor(const ir_value *v);
 /// Shared bytes that op needs for itself (relayout between threads, reductions and scans across warps,
 /// atomics whose result all threads need); 0: none. pass_smem places them: attribute scratch.
 uint32_t ir_scratch_bytes(const ir_op *op);
+/// How a relayout moves its tile (layout/move.h): what placement, remarks and code generation share.
+const struct move_plan *ir_move_plan(const ir_op *op);
 
 // ---- host.c: the host region --------------------------------------------------------------------
 

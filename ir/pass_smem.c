@@ -3,6 +3,7 @@
 // the text; a use in a loop lasts for the whole loop unless the memory is made inside it, roles of one
 // set live at the same time. Aliasing that results gets its barriers from the barrier pass.
 #include "ir/pass.h"
+#include "layout/move.h"
 
 #include <string.h>
 
@@ -208,14 +209,21 @@ static bool needs_memory(const layout *l, int dim) {
     return false;
 }
 
+const move_plan *ir_move_plan(const ir_op *op) {
+    const ir_type *to = &op->res[0]->type;
+    int32_t shape[LAYOUT_MAX_RANK];
+    for (int d = 0; d < to->rank; d++) shape[d] = (int32_t)to->dim[d];
+    return layout_move_plan(op->parent->func->comp->arena, op->ops[0]->type.reg, to->reg, shape, vm_mem_bits(to->elem));
+}
+
 uint32_t ir_scratch_bytes(const ir_op *op) {
     const uint8_t cls = vm_insts[op->inst].cls;
     vm_arena *a = op->parent->func->comp->arena;
     const ir_type *x = op->nops ? &op->ops[0]->type : NULL;
     if (op->inst == I_relayout) {
-        const ir_type *y = &op->res[0]->type;
-        if (!x->reg || !y->reg || layout_same_owners(a, x->reg, y->reg)) return 0;
-        return (uint32_t)ir_elems(y) * vm_cell(y->elem);
+        if (!x->reg || !op->res[0]->type.reg) return 0;
+        const move_plan *p = ir_move_plan(op);
+        return p->kind == MOVE_SHARED ? (uint32_t)p->bytes : 0;
     }
     if (op->inst == I_reshape && x->space == IS_REG) { // layouts that cannot be renumbered: through memory
         const ir_type *y = &op->res[0]->type;
