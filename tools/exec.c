@@ -133,7 +133,10 @@ static const built *build(tool_exec *x, fe_eval *e, fe_instance *k, const char *
     else {
         tilus_module *const mod = module_of(x, k->module);
         tilus_meta *const metas = vm_newn(e->arena, tilus_meta, k->nmeta + 1);
-        for (uint32_t i = 0; i < k->nmeta; i++) metas[i] = (tilus_meta){k->meta_name[i], fe_describe(e, k->meta[i])};
+        for (uint32_t i = 0; i < k->nmeta; i++) {
+            const fe_value *v = k->meta[i]; // a text is given as it is, everything else as an expression
+            metas[i] = (tilus_meta){k->meta_name[i], v->kind == FV_STRING ? v->s : fe_describe(e, v)};
+        }
         if (!mod || tilus_kernel_get(mod, k->node->name, metas, k->nmeta, &b.kernel) != TILUS_OK) {
             *why = vm_strdup(e->arena, tilus_error(x->ctx));
             return NULL;
