@@ -137,7 +137,7 @@ static tilus_status element_type(const header *h, vm_dtype *t) {
     for (size_t i = 0; i < sizeof descrs / sizeof *descrs; i++) {
         const char *k = descrs[i].descr;
         // byte order means nothing for single bytes; '=' is the writer's own and taken for little
-        const bool same = strlen(d) == 3 && strlen(k) == 3 && !strcmp(d + 1, k + 1) && (d[0] == k[0] || d[0] == '=' || d[0] == '|' || k[0] == '|');
+        const bool same = strlen(d) == 3 && strlen(k) == 3 && !memcmp(d + 1, k + 1, 2) && (d[0] == k[0] || d[0] == '=' || d[0] == '|' || k[0] == '|');
         if (!strcmp(d, k) || same) {
             *t = descrs[i].type;
             return TILUS_OK;

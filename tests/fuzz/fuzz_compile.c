@@ -125,7 +125,7 @@ static char *mutate(size_t *size) {
             with = values[below(sizeof values / sizeof *values)];
             for (size_t tries = 0; tries < 8 && !isalnum((unsigned char)text[t.lo]); tries++) t = tok[below(ntok)];
             if (isdigit((unsigned char)text[t.lo]) && below(2)) {
-                snprintf(word, sizeof word, "%lld", strtoll(text + t.lo, NULL, 0) + (long long)below(9) - 4);
+                snprintf(word, sizeof word, "%lld", (long long)(strtoull(text + t.lo, NULL, 0) + below(9) - 4));
                 with = word;
             }
             len = strlen(with);
