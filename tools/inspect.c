@@ -5,12 +5,14 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "layout/svg.h"
 #include "tools/tool.h"
 
-enum { KEY_JSON = 1000 };
+enum { KEY_JSON = 1000, KEY_SVG, KEY_BITS };
 typedef struct {
-    const char *what;
+    const char *what, *other, *svg; // other: second layout of a pair
     bool json;
+    unsigned bits;
 } query;
 
 static error_t parse(int key, char *arg, struct argp_state *s) {
@@ -31,17 +33,63 @@ static const struct argp_option options[] = {{"json", KEY_JSON, NULL, 0, "Print 
 
 // ---- layout -------------------------------------------------------------------------------------
 
+static error_t parse_layout(int key, char *arg, struct argp_state *s) {
+    query *const q = s->input;
+    switch (key) {
+    case KEY_SVG: q->svg = arg; return 0;
+    case KEY_BITS: {
+        char *end;
+        const unsigned long n = strtoul(arg, &end, 10);
+        if (*end || n < 1 || n > 64) argp_error(s, "--bits takes 1 to 64, not '%.100s'", arg);
+        q->bits = (unsigned)n;
+        return 0;
+    }
+    case ARGP_KEY_ARG:
+        if (!q->what) return parse(key, arg, s);
+        if (q->other) argp_error(s, "one layout, or two with --svg");
+        q->other = arg;
+        return 0;
+    case ARGP_KEY_END:
+        if (q->other && !q->svg) argp_error(s, "two layouts are drawn side by side: --svg is missing");
+        return parse(key, arg, s);
+    default: return parse(key, arg, s);
+    }
+}
+static const struct argp_option layout_options[] = {
+    {"json", KEY_JSON, NULL, 0, "Print JSON", 0},
+    {"svg", KEY_SVG, "FILE", 0, "Draw it into FILE; two layouts side by side", 0},
+    {"bits", KEY_BITS, "N", 0, "Width of an element of a shared layout, for its banks (default 16)", 0},
+    {0}};
+
+static bool read_layout(vm_arena *a, const char *text, const layout **reg, const shared_layout **sh) {
+    const char *why = NULL;
+    size_t where = 0;
+    if (layout_parse(a, text, reg, sh, &why, &where)) return true;
+    fflush(stdout);
+    fprintf(stderr, "tilusc: error: %s\n  %s\n  %*s^\n", why ? why : "not a layout", text, (int)where, "");
+    return false;
+}
+
+static int draw_layout(vm_arena *a, const query *q, const layout *reg, const shared_layout *sh) {
+    const layout *to = NULL;
+    const shared_layout *other = NULL;
+    const char *text;
+    if (q->other && !read_layout(a, q->other, &to, &other)) return TOOL_FAILED;
+    if (q->other && (!reg || !to)) {
+        tool_error("a pair is made of two register layouts");
+        return TOOL_FAILED;
+    }
+    if (to) text = layout_svg_pair(a, reg, to, vm_format(a, "%s to %s", q->what, q->other));
+    else text = reg ? layout_svg(a, reg, q->what) : shared_svg(a, sh, q->bits ? q->bits : 16, q->what);
+    return tool_write(q->svg, text, strlen(text)) ? TOOL_OK : TOOL_USAGE;
+}
+
 static int show_layout(vm_comp *c, const query *q) {
     const layout *reg = NULL;
     const shared_layout *sh = NULL;
-    const char *why = NULL;
-    size_t where = 0;
     vm_arena *const a = c->arena;
-    if (!layout_parse(a, q->what, &reg, &sh, &why, &where)) {
-        fflush(stdout);
-        fprintf(stderr, "tilusc: error: %s\n  %s\n  %*s^\n", why ? why : "not a layout", q->what, (int)where, "");
-        return TOOL_FAILED;
-    }
+    if (!read_layout(a, q->what, &reg, &sh)) return TOOL_FAILED;
+    if (q->svg) return draw_layout(a, q, reg, sh);
     if (q->json) {
         puts(reg ? layout_json(a, reg) : shared_json(a, sh));
         return TOOL_OK;
@@ -55,11 +103,12 @@ static int show_layout(vm_comp *c, const query *q) {
 }
 
 int tool_layout(int argc, char **argv) {
-    static const struct argp a = {options, parse, "EXPR",
-        "Prints the table of a layout: for registers which thread and slot holds an element, for shared memory "
+    static const struct argp a = {layout_options, parse_layout, "EXPR [EXPR]",
+        "Prints or draws the table of a layout: for registers which thread and slot holds an element, for shared memory "
         "where it lies.\vexamples:\n"
         "  tilusc layout 'local(2, 1).spatial(8, 4).local(1, 2)'\n"
-        "  tilusc layout mma.m16n8k16.b --json\n", NULL, NULL, NULL};
+        "  tilusc layout mma.m16n8k16.b --json\n"
+        "  tilusc layout 'spatial(8, 4)' 'column_spatial(8, 4)' --svg relayout.svg\n", NULL, NULL, NULL};
     query q = {0};
     if (tool_argp(&a, "layout", argc, argv, &q)) return TOOL_USAGE;
     jmp_buf oom;

@@ -83,6 +83,15 @@ says err "did you mean 'spatial'?"
 exits 1 "$TILUSC" layout 'local(2) / local(3)'
 exits 0 "$TILUSC" layout 'mma.m16n8k16.b'
 says out '32 threads'
+for l in 'mma.m16n8k16.a' 'spatial(2, 3).local(4, 5)' 'swizzle(128)' 'row_major(8, 64)'; do
+    "$TILUSC" layout "$l" --svg picture.svg 2>/dev/null || continue
+    ok python -c 'import sys, xml.dom.minidom; xml.dom.minidom.parse("picture.svg")'
+done
+exits 0 "$TILUSC" layout 'spatial(8, 4)' 'column_spatial(8, 4)' --svg pair.svg
+ok python -c 'import xml.dom.minidom; assert "1 shuffle" in xml.dom.minidom.parse("pair.svg").toxml()'
+exits 2 "$TILUSC" layout 'spatial(8, 4)' 'column_spatial(8, 4)'
+exits 1 "$TILUSC" layout 'spatial(8, 4)' 'row_major(8, 4)' --svg pair.svg
+exits 2 "$TILUSC" layout 'row_major(8, 4)' --bits 0
 exits 0 "$TILUSC" explain E0402
 says out 'bits'
 exits 0 "$TILUSC" explain E0402 --json
