@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include "tools/tool.h"
 
-enum { KEY_FILTER = 1000, KEY_LIST };
+enum { KEY_FILTER = 1000, KEY_LIST, KEY_TIMEOUT };
 /// What a worker leaves to its successor; in shared memory.
 typedef struct {
     size_t file;             // where to go on
@@ -24,7 +24,8 @@ typedef struct {
 typedef struct {
     tool_options o;
     const char *filter;
-    bool list, oom;
+    bool list, oom, worker;
+    unsigned limit;          // seconds a test may take, in a worker
     char **files;
     size_t n, cap;
     tool_exec *exec;
@@ -103,7 +104,9 @@ static void one(tests *t, rt_compilation *x, const ast *test) {
     vm_diag *const last = x->comp->last_diag;
     tool_progress("%u passed, %u failed: %s", t->s->passed, t->s->failed, test->name);
     t->s->started = true;
+    if (t->worker) alarm(t->limit); // a kernel that hangs ends the worker
     fe_run_test(x->eval, x->module, test, &hooks, &r);
+    alarm(0);
     tool_progress(NULL);
     char time[32];
     tool_seconds(time, r.seconds);
@@ -216,6 +219,7 @@ static int supervise(tests *t) {
         const pid_t pid = fork();
         if (pid < 0) return tool_usage("cannot start a process: %s", strerror(errno));
         if (pid == 0) {
+            t->worker = true;
             const bool ok = work(t);
             fflush(stdout);
             _exit(ok ? TOOL_OK : TOOL_USAGE);
@@ -224,7 +228,9 @@ static int supervise(tests *t) {
         while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
         if (WIFEXITED(status) && WEXITSTATUS(status)) return TOOL_USAGE;
         if (!WIFSIGNALED(status)) continue;
-        printf("FAILED %s: the process died: %s\n", t->s->file < t->n ? t->files[t->s->file] : "", strsignal(WTERMSIG(status)));
+        const char *const where = t->s->file < t->n ? t->files[t->s->file] : "";
+        if (WTERMSIG(status) == SIGALRM) printf("FAILED %s: test %u does not end within %u s\n", where, t->s->at + 1, t->limit);
+        else printf("FAILED %s: test %u: the process died: %s\n", where, t->s->at + 1, strsignal(WTERMSIG(status)));
         if (!t->s->started) return TOOL_USAGE;
         t->s->started = false;
         t->s->failed++;
@@ -241,6 +247,13 @@ static error_t parse(int key, char *arg, struct argp_state *s) {
         s->child_inputs[1] = &t->o;
         return 0;
     case KEY_FILTER: t->filter = arg; return 0;
+    case KEY_TIMEOUT: {
+        char *end;
+        const long n = strtol(arg, &end, 10);
+        if (*end || n < 1 || n > 86400) argp_error(s, "--timeout takes seconds, not '%.50s'", arg);
+        t->limit = (unsigned)n;
+        return 0;
+    }
     case KEY_LIST: t->list = true; return 0;
     case ARGP_KEY_ARG: add_path(t, arg, true, 0); return 0;
     case ARGP_KEY_NO_ARGS: argp_error(s, "no files are given"); return 0;
@@ -251,13 +264,14 @@ static error_t parse(int key, char *arg, struct argp_state *s) {
 int tool_test(int argc, char **argv) {
     static const struct argp_option options[] = {
         {"filter", KEY_FILTER, "TEXT", 0, "Only tests whose titles contain TEXT", 1},
+        {"timeout", KEY_TIMEOUT, "SECONDS", 0, "On a GPU: most seconds that a test may take (default 120)", 1},
         {"list", KEY_LIST, NULL, 0, "List the tests, run none", 1}, {0}};
     static const struct argp_child children[] = {{&tool_on_argp, 0, NULL, 2}, {&tool_common_argp, 0, "Shared options:", 10}, {0}};
     static const struct argp a = {options, parse, "FILE|DIR…",
         "Runs test blocks. Folders are searched for *.tvm. A line a test: ok, FAILED or skipped, title, measured "
         "error, time. Exit status 1 if a test fails.\vexamples:\n"
         "  tilusc test programs\n  tilusc test --on=cuda --filter='zero points' programs/matmul_lowbit.tvm\n", children, NULL, NULL};
-    tests t = {0};
+    tests t = {.limit = 120};
     tool_options_init(&t.o);
     int code = tool_argp(&a, "test", argc, argv, &t);
     if (!code && t.oom) code = tool_usage("out of memory");
