@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "tools/tool.h"
 
 typedef struct {
@@ -195,6 +196,34 @@ static bool on_vm(tool_exec *x, fe_eval *e, const built *b, fe_value **v, const 
     return ok;
 }
 
+/// The driver prints a failed assertion to standard error, once a thread: caught here for the message.
+typedef struct {
+    FILE *file;
+    int saved;
+} catcher;
+
+static catcher catch_begin(void) {
+    catcher c = {tmpfile(), -1};
+    fflush(stderr);
+    if (c.file && (c.saved = dup(STDERR_FILENO)) >= 0) dup2(fileno(c.file), STDERR_FILENO);
+    return c;
+}
+
+/// The first line that was printed, or "".
+static const char *catch_end(catcher c, vm_arena *a) {
+    char line[400] = "";
+    if (c.saved >= 0) {
+        dup2(c.saved, STDERR_FILENO);
+        close(c.saved);
+    }
+    if (!c.file) return "";
+    rewind(c.file);
+    if (!fgets(line, sizeof line, c.file)) *line = 0;
+    fclose(c.file);
+    line[strcspn(line, "\n")] = 0;
+    return vm_strdup(a, line);
+}
+
 static bool on_cuda(tool_exec *x, fe_eval *e, const built *b, fe_value **v, const char **why) {
     const ir_func *const f = b->func;
     tilus_context *const c = x->ctx;
@@ -220,9 +249,11 @@ static bool on_cuda(tool_exec *x, fe_eval *e, const built *b, fe_value **v, cons
     if (s == TILUS_OK) s = tilus_event_create(c, &from);
     if (s == TILUS_OK) s = tilus_event_create(c, &to);
     if (s == TILUS_OK) s = tilus_event_record(c, from, NULL);
+    const catcher caught = catch_begin();
     if (s == TILUS_OK) s = tilus_launch(b->kernel, NULL, args, f->nparams);
     if (s == TILUS_OK) s = tilus_event_record(c, to, NULL);
     if (s == TILUS_OK) s = tilus_synchronize(c, NULL);
+    const char *const said = catch_end(caught, e->arena);
     float ms = 0;
     if (s == TILUS_OK) s = tilus_event_elapsed(c, from, to, &ms);
     x->seconds = 1e-3 * (double)ms;
@@ -233,7 +264,7 @@ static bool on_cuda(tool_exec *x, fe_eval *e, const built *b, fe_value **v, cons
         if (bytes) s = tilus_download(c, mem, args[i].as.ptr, bytes, NULL);
         if (s == TILUS_OK) fe_tensor_unpack(v[i]->tensor, mem);
     }
-    if (s != TILUS_OK) *why = vm_strdup(e->arena, tilus_error(c));
+    if (s != TILUS_OK) *why = vm_format(e->arena, "%s%s%s", tilus_error(c), *said ? ": " : "", said);
     for (uint32_t i = 0; i < f->nparams; i++)
         if (v[i]->kind == FV_TENSOR && args[i].as.ptr) tilus_free(c, args[i].as.ptr);
     tilus_event_destroy(c, from);
