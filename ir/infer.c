@@ -213,33 +213,6 @@ static void seed_rest(engine *e) {
     }
 }
 
-/// Shared tiles that nobody annotated: 16-byte chunks xored when tensor cores read them by ldmatrix.
-static void place_shared(engine *e) {
-    for (uint32_t i = 0; i < e->ops.n; i++) {
-        ir_op *o = e->ops.at[i];
-        if (o->inst != I_alloc_shared || o->res[0]->type.shared) continue;
-        ir_type *t = &o->res[0]->type;
-        int32_t shape[LAYOUT_MAX_RANK];
-        bool dynamic = false;
-        for (int d = 0; d < t->rank; d++) {
-            dynamic |= t->dim[d] < 0;
-            shape[d] = t->dim[d] < 0 ? 1 : (int32_t)t->dim[d];
-        }
-        bool tensor = false, dense = dynamic || t->rank < 2;
-        for (uint32_t j = 0; j < e->ops.n; j++) {
-            ir_op *u = e->ops.at[j];
-            ir_access acc;
-            if (u->inst == I_reshape && u->nops && u->ops[0]->type.space == IS_SHARED && ir_trace(u->ops[0], &acc) && acc.root == o) dense = true;
-            if (u->inst != I_load || u->ops[0]->type.space != IS_SHARED || !ir_trace(u->ops[0], &acc) || acc.root != o) continue;
-            tensor |= u->res[0]->why >= WHY_CARRIED && u->res[0]->type.rank == 2;
-        }
-        const int64_t row = t->rank ? (int64_t)shape[t->rank - 1] * vm_mem_bits(t->elem) / 8 : 0;
-        if (tensor && !dense && vm_bits(t->elem) == 16 && row % 32 == 0)
-            t->shared = shared_swizzle(e->arena, t->rank, shape, vm_mem_bits(t->elem), 128, NULL);
-        if (!t->shared) t->shared = shared_row_major(e->arena, t->rank, shape);
-    }
-}
-
 void ir_pass_infer(ir_func *f) {
     engine e = {.f = f, .arena = f->comp->arena, .nvalues = f->next_id};
     e.users = vm_newn(e.arena, struct users, f->next_id + 1);
@@ -251,6 +224,6 @@ void ir_pass_infer(ir_func *f) {
     seed_views(&e);
     seed_memory(&e);
     seed_rest(&e);
-    place_shared(&e);
+    infer_shared(f);
     f->has_layouts = true;
 }

@@ -39,3 +39,6 @@ typedef void (*infer_tie)(void *user, ir_op *at, uint32_t operand, ir_value *to)
 /// Calls tie for every edge on which a value is carried without an operation: loop inits, yields,
 /// jumps, if and scope results, simt tiles. `to` is the region argument or result.
 void infer_carried(ir_op *op, infer_tie tie, void *user);
+
+/// infer_shared.c: layouts of shared tiles, once the layouts of register tiles are known; remarks.
+void infer_shared(ir_func *f);

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+// Layouts of shared tiles: those that nobody wrote are chosen by the bank conflicts of all the accesses
+// to the tile, and every tile gets a remark with what its accesses cost.
+#include "ir/infer.h"
+#include "layout/banks.h"
+
+enum { MAX_USES = 24 };
+
+typedef struct {
+    ir_func *f;
+    vm_arena *arena;
+    ir_op *root;
+    int n;
+    bank_use use[MAX_USES];
+    const ir_op *op[MAX_USES];
+    bool dense;  // a reshape needs row-major memory
+    bool tensor; // operands of tensor cores come from it
+    bool other;  // accesses that are not counted
+} tile_uses;
+
+static bool of_root(const tile_uses *t, const ir_value *view, ir_access *acc) {
+    return view->type.space == IS_SHARED && ir_trace(view, acc) && acc->root == t->root;
+}
+
+/// The extents of the accessed box in the order of the root's dimensions; *perm: dimension of the view
+/// for each of the root's last ones. False if the view is no such box.
+static bool box_of(const ir_value *view, const ir_access *acc, bank_use *u, int32_t *perm) {
+    const int rank = view->type.rank, lead = acc->rank - rank;
+    for (int d = 0; d < acc->rank; d++) {
+        const int k = acc->d[d].view_dim;
+        if ((k < 0) != (d < lead)) return false;
+        u->shape[d] = k < 0 ? 1 : (int32_t)view->type.dim[k];
+        if (u->shape[d] < 1) return false;
+        if (k >= 0) perm[d - lead] = k;
+    }
+    return true;
+}
+
+static void add_use(tile_uses *t, const ir_op *op, const ir_value *view, const ir_access *acc, const ir_value *tile, bool store, bool matrix) {
+    bank_use u = {.kind = tile ? store ? BANK_STORE : BANK_LOAD : BANK_COPY, .threads = ir_group_threads(op)};
+    int32_t perm[LAYOUT_MAX_RANK] = {0};
+    if (t->n == MAX_USES || !box_of(view, acc, &u, perm)) {
+        t->other = true;
+        return;
+    }
+    if (tile) {
+        const layout *l = tile->type.reg;
+        u.reg = l ? layout_permute(t->arena, l, perm, NULL) : NULL;
+        if (!u.reg) {
+            t->other = true;
+            return;
+        }
+        // scales and the like are operands' relatives, but no 8×8 matrices
+        if (matrix && u.shape[acc->rank - 2] % 8 == 0 && u.shape[acc->rank - 1] % 8 == 0) u.kind = BANK_MATRIX;
+    }
+    t->op[t->n] = op;
+    t->use[t->n++] = u;
+}
+
+static void look(ir_op *op, void *user) {
+    tile_uses *t = user;
+    ir_access acc;
+    for (uint32_t k = 0; k < op->nops; k++) {
+        const ir_value *v = op->ops[k];
+        if (!of_root(t, v, &acc)) continue;
+        switch (op->inst) {
+        case I_slice: case I_permute: break;
+        case I_reshape: t->dense = true; break;
+        case I_load: {
+            const ir_value *r = op->res[0];
+            const bool matrix = r->why >= WHY_CARRIED && r->type.rank == 2;
+            t->tensor |= matrix;
+            if (is_tile(r)) add_use(t, op, v, &acc, r, false, matrix && vm_bits(r->type.elem) == 16);
+            break;
+        }
+        case I_store:
+            if (is_tile(op->ops[1])) add_use(t, op, v, &acc, op->ops[1], true, false);
+            break;
+        case I_copy: case I_copy_async:
+            if (k < 2) add_use(t, op, v, &acc, NULL, k == 0, false);
+            break;
+        default: t->other = true;
+        }
+    }
+}
+
+static bool counts(const tile_uses *t, const shared_layout *l, unsigned bits, bank_count *sum) {
+    *sum = (bank_count){0};
+    for (int i = 0; i < t->n; i++)
+        if (!bank_use_count(t->arena, &t->use[i], l, bits, sum)) return false;
+    return true;
+}
+
+static void place(tile_uses *t, ir_type *type, const int32_t *shape, bool fixed) {
+    const unsigned bits = vm_mem_bits(type->elem);
+    const int64_t row = type->rank ? (int64_t)shape[type->rank - 1] * bits / 8 : 0;
+    const shared_layout *rows = shared_row_major(t->arena, type->rank, shape);
+    type->shared = rows;
+    if (t->dense || !fixed || type->rank < 2) return;
+    bank_count sum;
+    if (t->tensor && vm_bits(type->elem) == 16 && row % 32 == 0) {
+        const shared_layout *s = shared_swizzle(t->arena, type->rank, shape, bits, 128, NULL);
+        if (s && (t->other || !counts(t, s, bits, &sum) || sum.conflicts == 0)) { // what the hardware's own formats are
+            type->shared = s;
+            return;
+        }
+    }
+    if (t->other || t->n < 1 || ir_elems(type) > 1 << 18) return;
+    const shared_layout *best = shared_find_swizzle(t->arena, type->rank, shape, bits, t->n, t->use, &sum);
+    if (best) type->shared = best;
+}
+
+static void remark(tile_uses *t, const ir_type *type) {
+    const unsigned bits = vm_mem_bits(type->elem);
+    vm_text s = {.arena = t->arena};
+    const char *name = ir_str(t->root, AT_name);
+    if (!name) name = t->root->res[0]->name;
+    vm_put(&s, "shared tile '%s' in %s:", name ? name : "unnamed", shared_text(t->arena, type->shared));
+    for (int i = 0; i < t->n; i++) {
+        static const char *const kind[] = {"load", "store", "ldmatrix", "copy"};
+        bank_count c = {0};
+        if (!bank_use_count(t->arena, &t->use[i], type->shared, bits, &c)) {
+            vm_put(&s, "%s %s not counted", i ? "," : "", kind[t->use[i].kind]);
+            continue;
+        }
+        const double per = c.accesses ? (double)c.conflicts / (double)c.accesses : 0;
+        vm_put(&s, "%s %s %.3g", i ? "," : "", kind[t->use[i].kind], per);
+    }
+    if (t->n == 0) vm_put(&s, " no access that can be counted");
+    else vm_put(&s, " bank conflicts an access");
+    vm_report(t->f->comp, D_Rpass, t->root->span, "%s", vm_text_end(&s));
+}
+
+static void each(ir_op *op, void *user) {
+    ir_func *f = user;
+    if (op->inst != I_alloc_shared) return;
+    ir_type *type = &op->res[0]->type;
+    int32_t shape[LAYOUT_MAX_RANK];
+    bool fixed = true;
+    for (int d = 0; d < type->rank; d++) {
+        fixed = fixed && type->dim[d] >= 0;
+        shape[d] = type->dim[d] < 0 ? 1 : (int32_t)type->dim[d];
+    }
+    const bool written = type->shared != NULL;
+    if (written && !f->comp->want_remarks) return;
+    tile_uses t = {.f = f, .arena = f->comp->arena, .root = op};
+    ir_walk(f->body, look, &t);
+    if (!written) place(&t, type, shape, fixed);
+    if (f->comp->want_remarks && fixed && type->rank > 0) remark(&t, type);
+}
+
+void infer_shared(ir_func *f) { ir_walk(f->body, each, f); }
