@@ -169,6 +169,8 @@ struct fe_scope {
 typedef struct fe_hooks {
     fe_value *(*unary)(fe_eval *e, enum ast_op op, fe_value *x, vm_span at);
     fe_value *(*binary)(fe_eval *e, enum ast_op op, fe_value *x, fe_value *y, vm_span at);
+    /// x && y, x || y with a run-time x: y is evaluated only where it decides.
+    fe_value *(*logic)(fe_eval *e, enum ast_op op, fe_value *x, const ast *y, vm_span at);
     fe_value *(*cast)(fe_eval *e, fe_value *x, const fe_type *to, vm_span at);          // x as T
     fe_value *(*at)(fe_eval *e, fe_value *x, fe_value *layout, vm_span at);             // x @ L
     /// An instruction or a member called on a run-time value (`x.view(…)`: name "view", args[0] = x).

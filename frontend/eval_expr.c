@@ -593,7 +593,10 @@ static fe_value *expr(fe_eval *e, const ast *n) {
     case AST_UNARY: case AST_SPACE: return fe_unary(e, n->op, fe_expr(e, n->kid[0]), n->span);
     case AST_BINARY: {
         fe_value *x = fe_expr(e, n->kid[0]);
-        if ((n->op == OP_LAND || n->op == OP_LOR) && x->kind == FV_BOOL && (x->i != 0) == (n->op == OP_LOR)) return x;
+        const bool logic = n->op == OP_LAND || n->op == OP_LOR;
+        if (logic && x->kind == FV_BOOL && (x->i != 0) == (n->op == OP_LOR)) return x;
+        if (logic && x->kind == FV_RT && e->hooks && e->hooks->logic)
+            return e->hooks->logic(e, n->op, x, n->kid[1], n->span);
         return fe_binary(e, n->op, x, fe_expr(e, n->kid[1]), n->span);
     }
     case AST_AT: {

@@ -168,6 +168,7 @@ void lw_carry_out(lower *l, const lw_carry *c, vm_inst i,
 void lw_carry_pins(const lw_carry *c, ir_value *const *v);
 ir_value **lw_carry_args(lower *l, ir_region *r, const lw_carry *c);
 
+fe_value *lw_logic(fe_eval *e, enum ast_op op, fe_value *x, const ast *y, vm_span at);
 void lw_if(fe_eval *e, fe_value *cond, ast *node);
 void lw_for(fe_eval *e, fe_value *lo, fe_value *hi, fe_value *step, ast *node);
 void lw_while(fe_eval *e, ast *node);

@@ -273,6 +273,63 @@ void lw_if(fe_eval *e, fe_value *cond, ast *node) {
     if (both_jump(op)) lw_dead(l);
 }
 
+// Code that may as well run where its result is not asked for.
+static bool harmless(const ir_region *r) {
+    for (const ir_op *op = r->first; op; op = op->next)
+        if (op->nregions || vm_insts[op->inst].fx != FX_NONE) return false;
+    return true;
+}
+
+fe_value *lw_logic(fe_eval *e, enum ast_op op, fe_value *x, const ast *y, vm_span at) {
+    lower *l = lw(e);
+    if (l->lift || l->host || !lw_in_space(x, IS_SCALAR) || x->rt->type.elem != T_bool)
+        return fe_binary(e, op, x, fe_expr(e, y), at);
+    lw_carry *carry = lw_carry_assigned(l, y);
+    // y goes into a region of its own; what has no effects there moves out in front.
+    ir_region *in = ir_region_new(l->f, NULL);
+    bool dead;
+    ir_builder saved = lw_enter(l, in, &dead);
+    if (carry->nleaf) lw_carry_bind(l, carry, carry->leaf);
+    fe_value *v = fe_expr(e, y);
+    lw_leave(l, saved, dead);
+    if (lw_poison(v)) return v;
+    if (!carry->nleaf && harmless(in)) {
+        while (in->first) {
+            ir_op *o = in->first;
+            ir_remove(o);
+            if (l->b.before)
+                ir_insert_before(l->b.before, o);
+            else
+                ir_append(l->b.region, o);
+        }
+        return fe_binary(e, op, x, v, at);
+    }
+    l->b.span = at;
+    ir_type *types = vm_newn(l->a, ir_type, carry->nleaf + 1);
+    types[0] = ir_scalar(T_bool);
+    for (uint32_t i = 0; i < carry->nleaf; i++) types[i + 1] = carry->type[i];
+    ir_op *node = ir_emit(&l->b, I_if, 1, &x->rt, carry->nleaf + 1, types);
+    lw_carry_pins(carry, node->res + 1);
+    ir_region *other = ir_region_new(l->f, node);
+    in->parent = node;
+    for (int k = 0; k < 2; k++) {
+        const bool here = (k == 0) == (op == OP_LAND);
+        ir_add_region(node, here ? in : other);
+        saved = lw_enter(l, here ? in : other, &dead);
+        ir_value **out = vm_newn(l->a, ir_value *, carry->nleaf + 1);
+        out[0] = here ? lw_scalar(l, v, T_bool, y->span) : ir_const(&l->b, T_bool, op == OP_LOR);
+        bool ok = out[0] != NULL;
+        if (here)
+            ok = ok && lw_carry_read(l, carry, out + 1, at);
+        else
+            memcpy(out + 1, carry->leaf, carry->nleaf * sizeof *out);
+        if (ok) ir_emit(&l->b, I_yield, carry->nleaf + 1, out, 0, NULL);
+        lw_leave(l, saved, dead);
+    }
+    if (carry->nleaf) lw_carry_bind(l, carry, node->res + 1);
+    return lw_rt(l, node->res[0]);
+}
+
 static void exec_loop_body(lower *l, const lw_carry *carry, bool pipelined, const ast *node,
                            const ast *body) {
     lw_loop loop = {carry, pipelined, l->loop};
@@ -467,7 +524,7 @@ void lw_return(fe_eval *e, fe_value *v, ast *node) {
         vm_diag *d = vm_report(l->c, D_E0514, node->span, "'return' cannot leave this %s",
                                l->role    ? "role"
                                : l->fetch ? "fetch block"
-                                          : "loop");
+                                          : "loop of a kernel with roles");
         vm_help(l->c, d, "use 'if' around the rest, or 'break'");
         return;
     }
