@@ -193,9 +193,11 @@ bool bank_use_count(vm_arena *a, const bank_use *u, const shared_layout *sh, uns
     return bank_tile(a, u->reg, shape, sh, NULL, elem_bits, vec, u->kind == BANK_STORE, sum);
 }
 
+enum { MAX_CANDIDATES = 48 };
+
 const shared_layout *shared_find_swizzle(vm_arena *a, int rank, const int32_t *shape, unsigned elem_bits, int n,
                                          const bank_use *uses, bank_count *left) {
-    const shared_layout *best = NULL, *candidate[40];
+    const shared_layout *best = NULL, *candidate[MAX_CANDIDATES];
     int count = 0;
     candidate[count++] = shared_row_major(a, rank, shape);
     for (int w = 128; w >= 32 && rank >= 2; w /= 2) {
@@ -213,13 +215,14 @@ const shared_layout *shared_find_swizzle(vm_arena *a, int rank, const int32_t *s
         int cell = 0, row = 0;
         while (8u << cell < elem_bits) cell++;
         while (1ll << (row + 1) <= shape[rank - 1]) row++;
-        for (int base = 4; base >= 2; base--)
-            for (int bits = 7 - base; bits >= 1; bits--) {
-                const int shift = row - (base - cell);
-                if (base < cell || shift < bits || s % (1ll << (base - cell + bits)) || count >= 40) continue;
-                const shared_layout *f = shared_make(a, rank, shape, rank, modes, stride, base - cell, bits, shift, NULL);
-                if (f) candidate[count++] = f;
-            }
+        for (int less = 0; less <= 2; less++) // bits of the row alone, or with the highest bits of the column
+            for (int base = 4; base >= 2; base--)
+                for (int bits = 7 - base; bits >= 1; bits--) {
+                    const int shift = row - (base - cell) - less;
+                    if (base < cell || shift < bits || s % (1ll << (base - cell + bits)) || count >= MAX_CANDIDATES) continue;
+                    const shared_layout *f = shared_make(a, rank, shape, rank, modes, stride, base - cell, bits, shift, NULL);
+                    if (f) candidate[count++] = f;
+                }
     }
     for (int i = 0; i < count; i++) {
         bank_count sum = {0};

@@ -299,6 +299,12 @@ static void swizzles(void **state) {
     for (int k = 0; k < 2; k++) bank_use_count(arena, &use[k], shared_row_major(arena, 2, square), 32, &plain);
     shared_find_swizzle(arena, 2, square, 32, 2, use, &left);
     assert_true(left.conflicts < plain.conflicts);
+    // halves of rows side by side: bits of the row and of the column
+    const int32_t tile[2] = {64, 64};
+    bank_use halves[2] = {{.kind = BANK_STORE, .reg = parsed("local(8, 1).spatial(8, 16).local(1, 4)"), .shape = {64, 64}},
+                          {.kind = BANK_LOAD, .reg = parsed("spatial(64, 2).local(1, 32)"), .shape = {64, 64}}};
+    shared_find_swizzle(arena, 2, tile, 32, 2, halves, &left);
+    assert_int_equal(left.conflicts, 0);
     vm_arena_free(arena);
 }
 
