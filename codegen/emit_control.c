@@ -231,7 +231,9 @@ void emit_for(cg *g, ir_op *op) {
     region_in(g, r, &frame);
     LLVMValueRef *next = vm_newn(g->arena, LLVMValueRef, h.words + 1);
     if (latch_begin(g, &latch, &h, next)) {
-        LLVMValueRef j = LLVMBuildAdd(g->b, i, step, "");
+        // i < hi here, so that hi - i is exact as an unsigned number: the sum never passes the type's end
+        LLVMValueRef more_left = LLVMBuildICmp(g->b, LLVMIntUGT, LLVMBuildSub(g->b, hi, i, ""), step, "");
+        LLVMValueRef j = LLVMBuildSelect(g->b, more_left, LLVMBuildAdd(g->b, i, step, ""), hi, "");
         LLVMBasicBlockRef here = LLVMGetInsertBlock(g->b);
         LLVMAddIncoming(i, &j, &here, 1);
         latch_end(g, &h, next);
