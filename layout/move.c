@@ -315,7 +315,7 @@ static void consider(const mover *m, move_plan *p, const move_plan *try_it) {
         if (d != x.along) rows *= m->shape[d];
     int64_t cells = rows * x.pitch;
     if (x.sw_bits) { // the xor permutes whole blocks
-        const int64_t block = 1ll << (x.sw_base + x.sw_bits);
+        const int64_t block = INT64_C(1) << (x.sw_base + x.sw_bits);
         cells = (cells + block - 1) / block * block;
     }
     x.bytes = (cells * x.cell_bytes + 15) / 16 * 16;
