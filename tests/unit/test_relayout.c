@@ -175,11 +175,10 @@ static void moves_of_random_layouts(void **state) {
         arena = vm_arena_new(NULL, &oom);
         assert_non_null(arena);
         const int rank = 1 + below(3), threads = thread_counts[below(8)];
-        int32_t shape[LAYOUT_MAX_RANK], total = 1;
+        int32_t shape[LAYOUT_MAX_RANK];
         for (int d = 0; d < rank; d++) {
             static const int extents[] = {1, 2, 3, 4, 6, 8, 12, 16, 20, 32, 48, 64};
             shape[d] = extents[below(rank == 1 ? 12 : rank == 2 ? 10 : 7)];
-            total *= shape[d];
         }
         const bool larger = below(4) == 0;
         const layout *from = random_layout(threads, rank, shape, larger), *to = random_layout(threads, rank, shape, larger);
