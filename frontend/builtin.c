@@ -176,21 +176,45 @@ static const fe_type *type_arg(fe_eval *e, fe_value *v, vm_span at) {
     return t;
 }
 
-static fe_value *struct_bits(fe_eval *e, fe_value *st, vm_span at) {
+uint32_t fe_struct_members(fe_eval *e, fe_value *st, const fe_type **out, vm_span at) {
     const ast *node = st->node;
     const fe_state old = fe_save(e);
     e->scope = fe_new_scope(e, st->scope ? st->scope : st->module->globals, st->module, false);
-    int64_t total = 0;
-    bool ok = true;
-    for (uint32_t i = 1; i < node->nkids && ok; i++) {
-        const fe_type *t = fe_type_expr(e, node->kid[i]->kid[0]);
-        if (!t) ok = false;
-        const int64_t b = type_bits(t, &ok);
-        if (ok) total = (total + 127) / 128 * 128 + b;
-    }
+    uint32_t n = 0;
+    bool ok = node->nkids > 1 && node->nkids <= FE_MAX_FIELDS + 1;
+    for (uint32_t i = 1; ok && i < node->nkids; i++) ok = (out[n++] = fe_type_expr(e, node->kid[i]->kid[0])) != NULL;
     fe_restore(e, &old);
-    if (!ok) return fail(e, D_E0304, at, "this struct has no size known at compile time");
-    return fe_int(e, (total + 127) / 128 * 128);
+    if (ok) return n;
+    vm_report(e->comp, D_E0304, at, "a struct in memory has 1 to %d members of known type", FE_MAX_FIELDS);
+    return 0;
+}
+
+int64_t fe_struct_offsets(uint32_t n, const fe_type *const *member, int64_t *offset) {
+    int64_t total = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        bool ok;
+        const int64_t b = type_bits(member[i], &ok);
+        if (!ok || b < 0 || b > INT32_MAX) return 0;
+        offset[i] = total;
+        total += (b + 127) / 128 * 16;
+    }
+    return total;
+}
+
+static fe_value *struct_bits(fe_eval *e, fe_value *st, vm_span at) {
+    const fe_type *member[FE_MAX_FIELDS];
+    int64_t offset[FE_MAX_FIELDS];
+    const uint32_t n = fe_struct_members(e, st, member, at);
+    const int64_t total = n ? fe_struct_offsets(n, member, offset) : 0;
+    if (!n) return fe_poison(e);
+    return total ? fe_int(e, total * 8) : fail(e, D_E0304, at, "this struct has no size known at compile time");
+}
+
+/// order(n, threads = …): std/order.tvm, without an import.
+static fe_value *ordered(fe_eval *e, fe_args *args, vm_span at) {
+    fe_module *m = fe_import(e, "std/order.tvm", at);
+    fe_binding *b = m ? fe_find_in(m->globals, vm_intern(e->comp, "order")) : NULL;
+    return b && b->value ? fe_call_fn(e, b->value, args, NULL, at) : fe_poison(e);
 }
 
 static fe_value *of_type(fe_eval *e, const char *name, fe_value *v, vm_span at) {
@@ -308,6 +332,7 @@ fe_value *fe_builtin(fe_eval *e, const char *name, fe_args *args, vm_span at) {
     fe_value *lay = fe_layout_builtin(e, name, args, at);
     if (lay) return lay;
     if (foreign_args(args)) return NULL;
+    if (!strcmp(name, "order") && e->hooks && e->hooks->simt) return ordered(e, args, at);
     if (!strcmp(name, "assert") || !strcmp(name, "assume")) return assertion(e, args, at);
     if (!strcmp(name, "cast") && args->n == 2 && args->at[0].v->kind != FV_TYPE && args->at[1].v->kind == FV_TYPE)
         return fe_cast(e, args->at[0].v, args->at[1].v->type, at);

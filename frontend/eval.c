@@ -494,6 +494,7 @@ fe_value *fe_struct_literal(fe_eval *e, fe_value *type, fe_args *args, vm_span a
     if (r->kind != FV_STRUCT) goto out;
     r->decl = node;
     r->home = type->module;
+    r->metas = meta && meta->nkids ? s : NULL;
 out:
     fe_restore(e, &old);
     return r;

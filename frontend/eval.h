@@ -53,6 +53,8 @@ struct fe_value {
             fe_value **item;
             const ast *decl;    // STRUCT: its declaration
             fe_module *home;    // STRUCT: module of the declaration
+            fe_scope *metas;    // STRUCT: bound meta-parameters, or NULL
+            int lead;           // STRUCT in memory: dimensions of the array that it is
         };
         struct {                // FN, KERNEL, STRUCT_TYPE, LAMBDA, MODULE
             const ast *node;
@@ -132,6 +134,7 @@ typedef struct {
     enum { FA_VALUE, FA_ALL, FA_WINDOW, FA_RANGE } form;
     const char *name;       // named argument or NULL
     fe_value *v, *v2;       // VALUE: v; WINDOW: start, width; RANGE: lo, hi
+    fe_value *step;         // RANGE: every step-th; NULL: each
     const ast *node;        // the argument's tree (a LAMBDA is passed as an FV_LAMBDA value)
     vm_span span;
 } fe_arg;
@@ -243,6 +246,13 @@ fe_value *fe_binary(fe_eval *e, enum ast_op op, fe_value *x, fe_value *y, vm_spa
 /// Names assigned (=, op=, x[i] =) in the tree that are declared outside of it, in order of appearance.
 /// Method calls on struct variables count as assignments to the variable.
 void fe_assigned(fe_eval *e, const ast *tree, uint32_t *n, const char *const **names);
+/// Types of the members of a STRUCT_TYPE in order, at most LAYOUT_MAX_FIELDS; 0 after a report.
+enum { FE_MAX_FIELDS = 16 };
+uint32_t fe_struct_members(fe_eval *e, fe_value *st, const fe_type **out, vm_span at);
+/// Bytes from one struct to the next, and where each member starts (16-byte aligned); 0: no constant size.
+int64_t fe_struct_offsets(uint32_t n, const fe_type *const *member, int64_t *offset);
+/// Module of a text that comes with the library; NULL after a report.
+fe_module *fe_import(fe_eval *e, const char *path, vm_span at);
 /// Known functions (cdiv, gcd, bits, local, spatial, swizzle, concat, mma.dot, …): NULL if `name` is
 /// none of them; otherwise the result (or FV_POISON).
 fe_value *fe_builtin(fe_eval *e, const char *name, fe_args *args, vm_span at);

@@ -409,6 +409,10 @@ fe_value *fe_index(fe_eval *e, fe_value *x, fe_args *args, vm_span at) {
     case FV_RT: case FV_TENSOR:
         if (e->hooks && e->hooks->index) return e->hooks->index(e, x, args, at);
         return runtime_only(e, "indexing", at);
+    case FV_STRUCT:
+        if (x->lead && e->hooks && e->hooks->index) return e->hooks->index(e, x, args, at);
+        vm_report(e->comp, D_E0321, at, "%s cannot be indexed", fe_describe(e, x));
+        return fe_poison(e);
     case FV_TYPE: return index_type(e, x, args, at);
     case FV_STRUCT_TYPE: {
         const ast *meta = fe_kid(x->node, 0);
@@ -434,7 +438,7 @@ fe_value *fe_index(fe_eval *e, fe_value *x, fe_args *args, vm_span at) {
 // ---- calls --------------------------------------------------------------------------------------
 
 bool fe_option_word(fe_eval *e, const ast *arg) {
-    static const char *const options[] = {"via", "evict", "order", "scope", "cmp", "op", "round"};
+    static const char *const options[] = {"via", "evict", "order", "scope", "cmp", "op", "round", "bias"};
     if (arg->kind != AST_ARG || !arg->nkids || arg->kid[0]->kind != AST_ID) return false;
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         if (!strcmp(arg->name, options[i])) return !fe_find(e->scope, arg->kid[0]->name);
@@ -464,6 +468,8 @@ void fe_eval_args(fe_eval *e, uint32_t n, ast *const *kids, fe_args *out) {
             a->form = k->kind == AST_WINDOW ? FA_WINDOW : FA_RANGE;
             a->v = fe_expr(e, k->kid[0]);
             a->v2 = fe_expr(e, k->kid[1]);
+            a->step = k->kind == AST_RANGE && k->nkids > 2 ? fe_expr(e, k->kid[2]) : NULL;
+            if (a->step && a->step->kind == FV_POISON) a->v = a->step;
             break;
         default: a->form = FA_VALUE; a->v = fe_expr(e, k); break;
         }

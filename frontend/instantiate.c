@@ -548,6 +548,10 @@ bool fe_deduce(fe_eval *e, const ast *kernel, const fe_args *args, uint32_t *n, 
     fe_scope *old = e->scope;
     e->scope = NULL;
     fe_scope *s = e->scope = fe_new_scope(e, NULL, NULL, true);
+    uint32_t given = 0; // `_` is none
+    for (uint32_t i = 0; i < *n; i++)
+        if ((*defs)[i].value->kind != FV_ANY) (*defs)[given++] = (*defs)[i];
+    *n = given;
     for (uint32_t i = 0; i < *n; i++) fe_bind(e, (*defs)[i].name, (*defs)[i].value, NULL, false, at);
     uint32_t pos = 0;
     for (uint32_t i = 0; i < args->n; i++) {

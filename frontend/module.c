@@ -88,6 +88,11 @@ static fe_module *load(fe_eval *e, const ast *imp, const fe_module *from) {
     return add(e, vm_source_add(e->comp, imp->name, text, size), imp->name);
 }
 
+fe_module *fe_import(fe_eval *e, const char *path, vm_span at) {
+    const ast imp = {.name = path, .span = at};
+    return load(e, &imp, e->modules.at[0]);
+}
+
 fe_module *fe_load_main(fe_eval *e, uint32_t file) {
     const vm_source *s = vm_source_at(e->comp, file);
     fe_module *m = add(e, file, s ? s->name : "");

@@ -318,6 +318,7 @@ const fe_type *fe_type_of_value(fe_eval *e, const fe_value *v) {
         t->strukt = fe_new_value(e, FV_STRUCT_TYPE);
         t->strukt->node = v->decl;
         t->strukt->module = v->home;
+        t->strukt->scope = v->metas;
         return t;
     default: return NULL;
     }

@@ -138,6 +138,11 @@ static void parameters(lower *l, const ast *params, const ast *kernel) {
             ir_value *x = ir_param_add(l->f, p->name, ptr, p->span);
             attributes(l, &l->f->params[l->f->nparams - 1], p, kernel);
             v = lw_global_view(l, x, t, p->name, p->span);
+        } else if (t && t->kind == FT_STRUCT && t->space == FS_GLOBAL) {
+            const ir_type ptr = {.space = IS_PTR, .elem = T_u8};
+            ir_value *x = ir_param_add(l->f, p->name, ptr, p->span);
+            attributes(l, &l->f->params[l->f->nparams - 1], p, kernel);
+            v = lw_struct_global(l, x, t, p->name, p->span);
         } else if (t) {
             vm_diag *d =
                 vm_report(l->c, D_E0359, p->span,

@@ -143,6 +143,11 @@ fe_value *lw_member(fe_eval *e, fe_value *x, const char *name, vm_span at);
 fe_value *lw_permute(lower *l, ir_value *x, const int32_t *perm, vm_span at);
 fe_value *lw_reshape(lower *l, ir_value *x, int rank, const int64_t *dim, vm_span at);
 fe_value *lw_global_view(lower *l, ir_value *ptr, const fe_type *t, const char *name, vm_span at);
+/// Arrays of structs in memory: STRUCT values whose items are views of the members (lower_struct.c).
+fe_value *lw_struct_global(lower *l, ir_value *ptr, const fe_type *t, const char *name, vm_span at);
+fe_value *lw_struct_shared(lower *l, const fe_type *t, const char *name, vm_span at);
+fe_value *lw_struct_index(lower *l, fe_value *x, fe_args *args, vm_span at);
+int64_t lw_struct_bytes(lower *l, const fe_type *t, vm_span at); // of one; 0 after a report
 bool lw_has_range(const ir_value *view); // a slice x..y is in its chain
 
 // ---- lower_inst.c, lower_tile.c: instructions by name -------------------------------------------

@@ -189,8 +189,11 @@ static void extents(lower *l, const ast *params) {
         bool ok = t != NULL;
         for (int d = 0; ok && d < t->rank; d++)
             ok = !lw_poison(t->dim[d]) && (ops[d] = extent(l, t->dim[d], p->span)) != NULL;
+        uint32_t rank = ok ? (uint32_t)t->rank : 0;
+        if (ok && t->kind == FT_STRUCT) // the bytes of one are the last dimension
+            ops[rank++] = ir_const_int(&l->b, T_i64, lw_struct_bytes(l, t, p->span));
         if (!ok) continue;
-        ir_op *op = ir_emit(&l->b, I_host_extent, (uint32_t)t->rank, ops, 0, NULL);
+        ir_op *op = ir_emit(&l->b, I_host_extent, rank, ops, 0, NULL);
         ir_set_int(op, AT_param, index - 1);
     }
 }

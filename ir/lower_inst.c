@@ -102,6 +102,14 @@ static bool same_dims(lower *l, const char *name, const ir_type *a, const ir_typ
 
 static fe_value *load(lower *l, uint32_t n, fe_value **v, const vm_span *s, vm_span at) {
     if (n != 1) return lw_bad_args(l, "load", "one view", at);
+    if (v[0]->kind == FV_STRUCT) {
+        fe_value *r = vm_dup(l->a, v[0], sizeof *r);
+        r->lead = 0;
+        r->item = vm_newn(l->a, fe_value *, r->n + 1);
+        for (uint32_t i = 0; i < r->n; i++)
+            if (lw_poison(r->item[i] = load(l, 1, &v[0]->item[i], s, at))) return r->item[i];
+        return r;
+    }
     if (lw_in_space(v[0], IS_SCALAR)) return v[0]; // an element has been loaded by its index
     ir_value *x = need_view(l, "load", v[0], s[0]);
     if (!x || !no_range(l, "load", x, s[0])) return fe_poison(l->e);
@@ -137,6 +145,16 @@ static fe_value *copies(lower *l, vm_inst i, const char *name, const fe_args *ar
                            : barrier       ? "(dst, src[, barrier])"
                                            : "(dst, src)",
                            at);
+    if (v[0]->kind == FV_STRUCT && v[1]->kind == FV_STRUCT && v[0]->decl == v[1]->decl && v[0]->n == v[1]->n) {
+        fe_value *part[LW_MAX_ARGS];
+        memcpy(part, v, n * sizeof *v);
+        for (uint32_t f = 0; f < v[0]->n; f++) {
+            part[0] = v[0]->item[f];
+            part[1] = v[1]->item[f];
+            if (lw_poison(copies(l, i, name, args, n, part, s, at))) return fe_poison(l->e);
+        }
+        return lw_none(l);
+    }
     ir_value *ops[3];
     for (int k = 0; k < 2; k++)
         if (!(ops[k] = need_view(l, name, v[k], s[k]))) return fe_poison(l->e);

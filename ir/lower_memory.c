@@ -141,6 +141,49 @@ fe_value *lw_reshape(lower *l, ir_value *x, int rank, const int64_t *dim, vm_spa
 
 // ---- indexing -----------------------------------------------------------------------------------
 
+// a[lo..hi step d]: the dimension is cut into rows of d, of which one column is taken.
+static ir_value *every(lower *l, ir_value *view, const fe_args *args, fe_args *now, vm_span at) {
+    const int rank = view->type.rank;
+    int64_t dim[LAYOUT_MAX_RANK + 1];
+    int steps = 0, n = 0;
+    for (uint32_t i = 0; i < args->n; i++) steps += args->at[i].step != NULL;
+    if (!steps) return view;
+    now->at = vm_newn(l->a, fe_arg, args->n + (uint32_t)steps);
+    now->n = 0;
+    for (int d = 0; d < rank; d++) {
+        const fe_arg *a = d < (int)args->n ? &args->at[d] : NULL;
+        if (n >= LAYOUT_MAX_RANK) {
+            vm_report(l->c, D_E0411, at, "at most %d dimensions", LAYOUT_MAX_RANK);
+            return NULL;
+        }
+        if (!a || !a->step) {
+            dim[n++] = view->type.dim[d];
+            if (a) now->at[now->n++] = *a;
+            continue;
+        }
+        const bool known = a->v->kind == FV_INT && a->v2->kind == FV_INT && a->step->kind == FV_INT;
+        const int64_t by = known ? a->step->i : 0, size = view->type.dim[d];
+        if (!known || by < 1 || a->v->i < 0 || a->v2->i <= a->v->i || a->v2->i > size || size % by ||
+            n + 2 > LAYOUT_MAX_RANK) {
+            vm_diag *g = vm_report(
+                l->c, D_E0422, a->span,
+                "'lo..hi step d' needs constants within the dimension, and d must divide its extent");
+            vm_note(l->c, g, "the view is %s", ir_type_text(l->a, &view->type));
+            vm_help(l->c, g, "copy the part into a shared tensor of constant extents first");
+            return NULL;
+        }
+        dim[n++] = size / by;
+        dim[n++] = by;
+        now->at[now->n++] =
+            (fe_arg){.form = FA_WINDOW, .v = fe_int(l->e, a->v->i / by),
+                     .v2 = fe_int(l->e, (a->v2->i - a->v->i + by - 1) / by), .span = a->span};
+        now->at[now->n++] =
+            (fe_arg){.form = FA_VALUE, .v = fe_int(l->e, a->v->i % by), .span = a->span};
+    }
+    const fe_value *r = lw_reshape(l, view, n, dim, at);
+    return lw_poison(r) ? NULL : r->rt;
+}
+
 static bool is_range(const fe_arg *a) {
     return a->form == FA_RANGE || (a->form == FA_VALUE && a->v->kind == FV_RANGE && a->v->n >= 2);
 }
@@ -163,6 +206,9 @@ static uint32_t element(lower *l, ir_value *view, const fe_args *args, ir_value 
 }
 
 static ir_value *slice(lower *l, ir_value *view, const fe_args *args, vm_span at) {
+    fe_args now = *args;
+    if (args->n <= view->type.rank && !(view = every(l, view, args, &now, at))) return NULL;
+    args = &now;
     const ir_type *vt = &view->type;
     if (args->n > vt->rank) {
         vm_report(l->c, D_E0401, at, "%u indices for a tensor of rank %d", args->n, vt->rank);
@@ -268,6 +314,7 @@ fe_value *lw_index_hook(fe_eval *e, fe_value *x, fe_args *args, vm_span at) {
     lower *l = lw(e);
     l->b.span = at;
     if (lw_poison(x) || bad_args(l, args)) return fe_poison(e);
+    if (x->kind == FV_STRUCT) return lw_struct_index(l, x, args, at);
     if (x->kind == FV_LIST || x->kind == FV_TUPLE) {
         vm_report(l->c, D_E0358, at, "the index of a list must be known at compile time");
         return fe_poison(e);
@@ -390,6 +437,14 @@ static fe_value *alloc_shared(lower *l, const char *name, const fe_type *t, fe_v
             bool same = lay->sh->rank == t->rank;
             for (int d = 0; same && d < t->rank; d++) same = lay->sh->shape[d] == shape[d];
             if (!same) why = "the layout has another shape";
+        } else if (lay->swizzle == -1 || (!lay->swizzle && !lay->strides)) { // column or row major
+            int64_t s[LAYOUT_MAX_RANK], walk = 1;
+            for (int k = 0; k < t->rank; k++) {
+                const int d = lay->swizzle ? k : t->rank - 1 - k;
+                s[d] = walk;
+                walk *= dim[d];
+            }
+            ty.shared = shared_strides(l->a, t->rank, shape, s);
         } else if (lay->swizzle)
             ty.shared =
                 shared_swizzle(l->a, t->rank, shape, vm_mem_bits(t->elem), lay->swizzle, &why);
@@ -495,6 +550,8 @@ fe_value *lw_declare(fe_eval *e, const char *name, const fe_type *type, fe_value
         if (type->space == FS_REG || (type->space == FS_NONE && !(init && lw_is_view(init))))
             return declare_tile(l, name, type, init, at);
     }
+    if (type && type->kind == FT_STRUCT && type->space == FS_SHARED && !init)
+        return lw_struct_shared(l, type, name, at);
     if (type && type->kind == FT_SCALAR && !init)
         return lw_rt(l, ir_emit1(&l->b, I_poison, 0, NULL, ir_scalar(type->elem)));
     if (!init) {

@@ -228,6 +228,56 @@ static fe_value *view(lower *l, uint32_t n, fe_value **v, const vm_span *s, vm_s
     return lw_rt(l, r);
 }
 
+// The bit order of packed files, one for each pair of a low-bit type and the type that it converts to. All
+// of them are the order of the slots: encode(w, T) are w's bits, decode(bytes, Q[…] @ L, T) reads them back
+// and converts. No integer bias remains in the values, so decode_bias is 0.
+static fe_value *encode(lower *l, uint32_t n, fe_value **v, const vm_span *s, vm_span at) {
+    if (n != 2 || v[1]->kind != FV_TYPE || v[1]->type->kind != FT_SCALAR)
+        return lw_bad_args(l, "encode", "a tile of low-bit elements and the type to convert to", at);
+    ir_value *x = lw_tile(l, v[0], "'encode'", s[0]);
+    if (!x) return fe_poison(l->e);
+    const layout *from = x->type.reg;
+    const unsigned bits = vm_bits(x->type.elem);
+    if (bits > 8 || !from || (int64_t)from->slots * from->threads != ir_elems(&x->type) || (unsigned)from->slots * bits % 8) {
+        vm_diag *d = vm_report(l->c, D_E0402, s[0], "'encode' packs whole bytes in each thread, of elements of at most 8 bits");
+        vm_help(l->c, d, from ? "each thread holds %d elements of %u bits; no element may be replicated"
+                              : "say which thread holds what: encode(w @ L, T)", from ? from->slots : 0, bits);
+        return fe_poison(l->e);
+    }
+    const int32_t threads = from->threads, bytes = (int32_t)((unsigned)from->slots * bits / 8);
+    const int64_t dim[1] = {(int64_t)threads * bytes};
+    ir_value *r = ir_emit1(&l->b, I_view, 1, &x, ir_reg(T_u8, 1, dim, NULL));
+    r->name = x->name;
+    r->type.reg = layout_compose(l->a, layout_spatial(l->a, 1, &threads, NULL, NULL),
+                                 layout_local(l->a, 1, &bytes, NULL), NULL);
+    r->pinned = true;
+    r->why = WHY_PINNED;
+    r->reason = "made by encode";
+    return lw_rt(l, r);
+}
+
+static fe_value *decode(lower *l, const fe_args *args, uint32_t n, fe_value **v, const vm_span *s, vm_span at) {
+    const fe_type *q = n == 3 && v[1]->kind == FV_TYPE ? v[1]->type : NULL;
+    if (!q || q->kind != FT_TENSOR || v[2]->kind != FV_TYPE || v[2]->type->kind != FT_SCALAR)
+        return lw_bad_args(l, "decode", "bytes, the type of the tile 'Q[…] @ L', and the type to convert to", at);
+    if (!q->layout || q->layout->kind != FV_LAYOUT) {
+        vm_diag *d = vm_report(l->c, D_E0402, s[1], "'decode' needs the layout that the tile had when it was encoded");
+        vm_help(l->c, d, "write decode(bytes, Q[K, N] @ L, T)");
+        return fe_poison(l->e);
+    }
+    const char *bias = lw_named_str(l, args, "bias");
+    if (bias && strcmp(bias, "kept") != 0 && strcmp(bias, "removed") != 0)
+        return lw_bad_args(l, "decode", "bias = kept or removed", at);
+    fe_value *w = view(l, 2, v, s, at);
+    return lw_poison(w) ? w : lw_cast(l->e, w, v[2]->type, at);
+}
+
+static fe_value *decode_bias(lower *l, uint32_t n, fe_value **v, vm_span at) {
+    if (n != 2 || v[0]->kind != FV_TYPE || v[1]->kind != FV_TYPE || v[1]->type->kind != FT_SCALAR)
+        return lw_bad_args(l, "decode_bias", "(Q, T)", at);
+    return lw_rt(l, ir_const(&l->b, v[1]->type->elem, 0));
+}
+
 // Integers given as f(x, 1, 0) or f(x, [1, 0]).
 static int numbers(lower *l, uint32_t n, fe_value **v, int64_t *out, vm_span at) {
     const bool list = n == 2 && (v[1]->kind == FV_LIST || v[1]->kind == FV_TUPLE);
@@ -380,6 +430,9 @@ fe_value *lw_call_tile(lower *l, const char *name, fe_args *args, vm_span at, bo
     if (strcmp(name, "dot") == 0) return dot(l, I_dot, name, n, v, s, at);
     if (strcmp(name, "wgmma") == 0) return dot(l, I_wgmma, name, n, v, s, at);
     if (strcmp(name, "view") == 0) return view(l, n, v, s, at);
+    if (strcmp(name, "encode") == 0) return encode(l, n, v, s, at);
+    if (strcmp(name, "decode") == 0) return decode(l, args, n, v, s, at);
+    if (strcmp(name, "decode_bias") == 0) return decode_bias(l, n, v, at);
     if (strcmp(name, "relayout") == 0) return relayout(l, n, v, s, at);
     if (strcmp(name, "reshape") == 0 || strcmp(name, "permute") == 0 ||
         strcmp(name, "flatten") == 0)
