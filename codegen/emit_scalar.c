@@ -230,6 +230,10 @@ static LLVMValueRef shift(cg *g, vm_inst i, bool sign, LLVMValueRef x, LLVMValue
         LLVMValueRef ok = LLVMBuildICmp(g->b, LLVMIntULT, by, most, "");
         return LLVMBuildAShr(g->b, x, LLVMBuildSelect(g->b, ok, by, most, ""), "");
     }
+    if (b == 64) { // PTX takes 32 bits of the amount, and LLVM 22 relies on its clamping: cut it before
+        LLVMValueRef many = LLVMBuildICmp(g->b, LLVMIntUGT, by, LLVMConstInt(t, b, false), "");
+        by = LLVMBuildSelect(g->b, many, LLVMConstInt(t, b, false), by, "");
+    }
     LLVMValueRef ok = LLVMBuildICmp(g->b, LLVMIntULT, by, LLVMConstInt(t, b, false), "");
     LLVMValueRef y = i == I_shl ? LLVMBuildShl(g->b, x, by, "") : LLVMBuildLShr(g->b, x, by, "");
     return LLVMBuildSelect(g->b, ok, y, LLVMConstNull(t), "");
