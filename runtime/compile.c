@@ -8,17 +8,6 @@
 #include <time.h>
 #include <unistd.h>
 
-static void *std_alloc(void *user, size_t size) {
-    (void)user;
-    return malloc(size);
-}
-
-static void std_release(void *user, void *ptr, size_t size) {
-    (void)user;
-    (void)size;
-    free(ptr);
-}
-
 static const char *const stage_names[] = {"tokens", "ast", "check", "ir", "layout", "llvm", "ptx", "cubin", "sass"};
 
 bool rt_stage_find(const char *name, enum rt_stage *out) {
@@ -46,7 +35,7 @@ static const char *const *copy_list(vm_arena *a, uint32_t n, const char *const *
 static const char *copy(vm_arena *a, const char *s) { return s ? vm_strdup(a, s) : NULL; }
 
 rt_compilation *rt_compilation_new(const vm_allocator *a, const rt_options *opt) {
-    const vm_allocator mem = a ? *a : (vm_allocator){std_alloc, std_release, NULL};
+    const vm_allocator mem = a ? *a : vm_malloc;
     rt_compilation *x = mem.alloc(mem.user, sizeof *x);
     if (!x) return NULL;
     memset(x, 0, sizeof *x);

@@ -5,17 +5,6 @@
 #include <string.h>
 #include "runtime/runtime.h"
 
-static void *std_alloc(void *user, size_t size) {
-    (void)user;
-    return malloc(size);
-}
-
-static void std_release(void *user, void *ptr, size_t size) {
-    (void)user;
-    (void)size;
-    free(ptr);
-}
-
 void *rt_alloc(tilus_context *c, size_t size) {
     void *p = c->alloc.alloc(c->alloc.user, size);
     return p ? memset(p, 0, size) : NULL;
@@ -131,7 +120,7 @@ tilus_status rt_context_create(const tilus_context_params *p, const rt_driver *t
         if (p->error) snprintf(p->error, p->error_size, "invalid context parameters");
         return TILUS_INVALID_ARGUMENT;
     }
-    vm_allocator mem = {std_alloc, std_release, NULL};
+    vm_allocator mem = vm_malloc;
     if (p->alloc) mem = (vm_allocator){p->alloc->alloc, p->alloc->release, p->alloc->user};
     tilus_context *c = mem.alloc(mem.user, sizeof *c);
     if (!c) {

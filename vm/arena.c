@@ -35,8 +35,10 @@ static void std_release(void *user, void *ptr, size_t size) {
     free(ptr);
 }
 
+const vm_allocator vm_malloc = {std_alloc, std_release, NULL};
+
 vm_arena *vm_arena_new(const vm_allocator *mem, jmp_buf *oom) {
-    const vm_allocator m = mem ? *mem : (vm_allocator){std_alloc, std_release, NULL};
+    const vm_allocator m = mem ? *mem : vm_malloc;
     vm_arena *a = m.alloc(m.user, sizeof *a);
     if (!a) return NULL;
     *a = (vm_arena){.mem = m, .oom = oom};

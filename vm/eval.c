@@ -13,18 +13,6 @@ static uint64_t mask_of(vm_dtype t) {
     return vm_bits(t) >= 64 ? UINT64_MAX : (1ull << vm_bits(t)) - 1;
 }
 
-static uint64_t bits_of(double x) {
-    uint64_t u;
-    memcpy(&u, &x, sizeof u);
-    return u;
-}
-
-static double from_bits(uint64_t u) {
-    double x;
-    memcpy(&x, &u, sizeof x);
-    return x;
-}
-
 /// An f32 below the least normal number is a zero of its sign, coming and going.
 static double flush(vm_dtype t, double x) {
     return t == T_f32 && fabs(x) < (double)FLT_MIN ? copysign(0, x) : x;
@@ -126,9 +114,9 @@ static double add_to_odd(double x, double y) {
     const double s = x + y;
     if (!isfinite(s)) return s;
     const double yy = s - x, lost = (x - (s - yy)) + (y - yy);
-    const uint64_t u = bits_of(s);
+    const uint64_t u = vm_bits_of(s);
     if (lost == 0 || (u & 1)) return s;
-    return from_bits((lost > 0) == (s > 0) ? u + 1 : u - 1);
+    return vm_from_bits((lost > 0) == (s > 0) ? u + 1 : u - 1);
 }
 
 static uint64_t ev_fma(vm_dtype t, const uint64_t *a) {

@@ -8,18 +8,6 @@
 
 static uint64_t mask_of(unsigned bits) { return bits >= 64 ? UINT64_MAX : (1ull << bits) - 1; }
 
-static uint64_t bits_of(double x) {
-    uint64_t u;
-    memcpy(&u, &x, sizeof u);
-    return u;
-}
-
-static double from_bits(uint64_t u) {
-    double x;
-    memcpy(&x, &u, sizeof x);
-    return x;
-}
-
 vm_rounding vm_default_rounding(vm_dtype to) {
     return (vm_rounding){R_NEAREST, vm_is_float(to) && vm_bits(to) <= 8};
 }
@@ -46,11 +34,11 @@ static form form_of(vm_dtype t) {
 // ---- decoding -----------------------------------------------------------------------------------
 
 /// 2^e for e in the range of normal doubles.
-static double pow2(int e) { return from_bits((uint64_t)(e + 1023) << 52); }
+static double pow2(int e) { return vm_from_bits((uint64_t)(e + 1023) << 52); }
 
 double vm_decode(vm_dtype t, uint64_t code) {
     const vm_dtype_info *d = &vm_dtypes[t];
-    if (t == T_f64) return from_bits(code);
+    if (t == T_f64) return vm_from_bits(code);
     if (t == T_f32) {
         const uint32_t u = (uint32_t)code;
         float x;
@@ -146,7 +134,7 @@ static uint64_t encode_exact(vm_dtype t, bool neg, uint64_t sig, int exp, vm_rou
 }
 
 static uint64_t encode_double(vm_dtype t, double x, vm_rounding r) {
-    const uint64_t u = bits_of(x);
+    const uint64_t u = vm_bits_of(x);
     const bool neg = u >> 63;
     const int ex = (int)(u >> 52 & 2047);
     const uint64_t frac = u & mask_of(52);

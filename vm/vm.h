@@ -30,6 +30,7 @@ typedef struct {
     void (*release)(void *user, void *ptr, size_t size);
     void *user;
 } vm_allocator;
+extern const vm_allocator vm_malloc; // malloc and free
 
 typedef struct vm_arena vm_arena;
 vm_arena *vm_arena_new(const vm_allocator *a, jmp_buf *oom); // NULL a: malloc; NULL result: no memory
@@ -196,6 +197,15 @@ typedef struct {
 /// The rounding of `as`: nearest-even; saturating for floats of at most 8 bits, not for wider ones.
 vm_rounding vm_default_rounding(vm_dtype to);
 
+/// The bits of a double, and back.
+static inline uint64_t vm_bits_of(double x) {
+    union { double x; uint64_t u; } b = {x};
+    return b.u;
+}
+static inline double vm_from_bits(uint64_t u) {
+    union { uint64_t u; double x; } b = {u};
+    return b.x;
+}
 double vm_decode(vm_dtype t, uint64_t code);                    // exact but for 64-bit integers
 uint64_t vm_encode(vm_dtype t, double x, vm_rounding r);
 int64_t vm_decode_int(vm_dtype t, uint64_t code);               // integer and bool types, sign-extended
