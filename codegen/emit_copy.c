@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copies between views, by registers or by cp.async, and atomics. The work is spread over the group
 // in vectors as wide as both sides allow.
+#include <string.h>
+
 #include "codegen/place.h"
 
 /// Run-time extents: one element a thread and step.
@@ -161,11 +163,17 @@ static void copy(cg *g, ir_op *op, bool async) {
 void emit_copy(cg *g, ir_op *op) { copy(g, op, false); }
 
 void emit_copy_async(cg *g, ir_op *op) {
-    if (op->nops > 2) {
-        cg_refuse(g, op, "copy_async on a barrier", "#[pipeline(n)] with fetch { copy(…) } overlaps copies with work");
+    const char *via = ir_str(op, AT_via);
+    if (op->nops > 2 && via && strcmp(via, "cp_async") != 0) {
+        cg_refuse(g, op, vm_format(g->arena, "copy_async(…, via = %s)", via), "leave 'via' out: every thread copies its part by cp.async");
         return;
     }
     copy(g, op, true);
+    if (op->nops < 3) return;
+    // The barrier expects one arrival more until this thread's copies have landed: the phase that the group's
+    // own arrival belongs to does not end before. What was copied through registers lies there already.
+    LLVMValueRef at = LLVMBuildPtrToInt(g->b, cg_barrier_pointer(g, op->ops[2]), g->t_i32, "");
+    cg_asm(g, "cp.async.mbarrier.arrive.shared.b64 [$0];", "r,~{memory}", g->t_void, 1, &at, true);
 }
 
 // ---- atomics ------------------------------------------------------------------------------------
@@ -204,6 +212,27 @@ static LLVMValueRef atomic(cg *g, const ir_op *op, vm_dtype t, LLVMValueRef addr
     return LLVMBuildAtomicRMWSyncScope(g->b, how, address, x, ordering(op), scope);
 }
 
+/// One thread of the group does it and hands the old value round in shared memory.
+static void old_for_all(cg *g, ir_op *op, const cg_place *p, const cg_root_index *at, LLVMValueRef in, LLVMValueRef x) {
+    const vm_dtype t = p->elem;
+    const bool wide = vm_bits(t) == 64;
+    LLVMTypeRef ct = wide ? g->t_i64 : g->t_i32;
+    LLVMValueRef cell = cg_shared(g, NULL, ir_int(op, AT_scratch, 0));
+    cg_sync(g); // what the group did before comes before
+    cg_guard one = cg_guard_begin(g, cg_elected(g));
+    cg_guard k = cg_guard_begin(g, in);
+    LLVMValueRef expected = op->inst == I_atomic_cas ? cg_scalar(g, op->ops[op->nops - 2]) : NULL;
+    LLVMValueRef old = atomic(g, op, t, cg_place_address(g, p, at, NULL), x, expected);
+    cg_guard_end(g, &k);
+    old = cg_guard_value(g, &k, old, cg_const(g, t, 0));
+    LLVMSetAlignment(LLVMBuildStore(g->b, cg_code(g, t, old, ct), cell), wide ? 8 : 4);
+    cg_guard_end(g, &one);
+    cg_sync(g);
+    LLVMValueRef r = LLVMBuildLoad2(g->b, ct, cell, "");
+    LLVMSetAlignment(r, wide ? 8 : 4);
+    cg_set_scalar(g, op->res[0], cg_from_code(g, t, r));
+}
+
 static void emit_atomic(cg *g, ir_op *op) {
     cg_place p;
     if (!cg_place_of(g, op, op->ops[0], &p)) return;
@@ -238,13 +267,11 @@ static void emit_atomic(cg *g, ir_op *op) {
     for (uint32_t i = 0; i < n; i++) run[i] = p.global ? cg_int64(g, op->ops[1 + i]) : cg_int32(g, op->ops[1 + i]);
     const cg_root_index at = cg_place_index(g, &p, run, NULL);
     LLVMValueRef in = cg_place_inside(g, &p, &at, 1), x = cg_scalar(g, op->ops[op->nops - 1]);
-    if (!g->simt) {
-        if (op->nres) {
-            cg_refuse(g, op, "the old value of an atomic outside simt", "do it in a simt block, by one thread");
-            return;
-        }
-        in = cg_and(g, in, cg_elected(g));
+    if (!g->simt && op->nres && ir_int(op, AT_scratch, -1) >= 0) {
+        old_for_all(g, op, &p, &at, in, x);
+        return;
     }
+    if (!g->simt) in = cg_and(g, in, cg_elected(g));
     cg_guard k = cg_guard_begin(g, in);
     LLVMValueRef old = atomic(g, op, t, cg_place_address(g, &p, &at, NULL), x, extra == 2 ? cg_scalar(g, op->ops[op->nops - 2]) : NULL);
     cg_guard_end(g, &k);

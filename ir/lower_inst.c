@@ -532,6 +532,9 @@ fe_value *lw_call(fe_eval *e, const char *name, fe_args *args, vm_span at) {
     fe_value *r = lw_call_tile(l, name, args, at, &mine);
     if (mine) return r;
     if (inst) return by_instruction(l, i, name, args, at);
-    vm_report(l->c, D_E0364, at, "no instruction '%s' for these operands", name);
+    vm_diag *d = vm_report(l->c, D_E0364, at, "no instruction '%s' for these operands", name);
+    if (strcmp(name, "at") == 0)
+        vm_help(l->c, d, "shared memory of other blocks of a cluster cannot be reached: exchange through "
+                         "global memory, with signal(…) and wait_for(…)");
     return fe_poison(e);
 }

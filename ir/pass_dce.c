@@ -35,6 +35,10 @@ static void sweep(ir_region *r, uint32_t *uses) {
         for (uint32_t i = 0; i < op->nregions; i++) sweep(op->regions[i], uses);
         bool used = false;
         for (uint32_t i = 0; i < op->nres; i++) used = used || uses[op->res[i]->id];
+        // Nobody asks for the old value: then nobody need hand it round.
+        if (!used && op->nres == 1 && vm_insts[op->inst].cls == C_MEM && (vm_insts[op->inst].fx & FX_WRITE) &&
+            !ir_enclosing(op, I_simt))
+            op->nres = 0;
         if (used || !removable(op)) continue;
         forget(op, uses);
         for (uint32_t i = 0; i < op->nregions; i++) ir_walk(op->regions[i], forget, uses);

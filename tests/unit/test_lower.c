@@ -212,7 +212,6 @@ static const struct {
     {"#[regs(23)] role r in 0..4 { w[0] = 1; }", "E0512"},
     {"let f: shared barrier[n] = 1;", "E0358"},
     {"let f: shared barrier[2] = 1; arrive(f);", "E0513"},
-    {"for i in 0..n { if i > 3 { return; } w[i] = 0; }", "E0514"},
 };
 
 static void reports_errors(void **state) {
