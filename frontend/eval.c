@@ -76,6 +76,8 @@ fe_binding *fe_find(fe_scope *s, const char *name) {
 fe_binding *fe_bind(fe_eval *e, const char *name, fe_value *v, const fe_type *t, bool is_var, vm_span at) {
     fe_binding *b = vm_new(e->arena, fe_binding);
     if (!name) name = ""; // left by a syntax error
+    // const turn = order(…): the place in the order is kept behind the name, and changes.
+    is_var |= v && v->kind == FV_STRUCT && v->home && !strcmp(v->home->path, "std/order.tvm");
     *b = (fe_binding){.name = name, .value = v, .type = t, .is_var = is_var, .group = e->group,
                       .depth = e->scope->depth, .span = at, .next = e->scope->first};
     e->scope->first = b;

@@ -38,9 +38,7 @@ void fe_exec_const(fe_eval *e, const ast *n) {
                       b->names[0], fe_describe(e, v));
             v = fe_poison(e);
         }
-        // const turn = order(…): the place in the order is kept behind it.
-        const bool state = v->kind == FV_STRUCT && !strcmp(v->home->path, "std/order.tvm");
-        fe_bind_pattern(e, b, v, t, state);
+        fe_bind_pattern(e, b, v, t, false);
     }
 }
 

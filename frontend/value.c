@@ -402,7 +402,7 @@ fe_value *fe_coerce(fe_eval *e, fe_value *v, const fe_type *t, vm_span at) {
         return fe_tuple(e, v->n, it);
     }
     case FT_STRUCT:
-        if (t->space == FS_NONE && v->kind == FV_STRUCT)
+        if (v->kind == FV_STRUCT)
             return v->decl == t->strukt->node ? v : mismatch(e, v, t, at);
         break;
     case FT_SCALAR:
