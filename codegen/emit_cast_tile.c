@@ -2,21 +2,20 @@
 // Number conversions of whole tiles: packed sequences for the pairs that weights and activations go
 // through, slot by slot for the rest; and bitcasts. Counts of instructions are in the tables of the
 // low-bit kernels; here each sequence works on one pair of results, in two 16-bit lanes.
-#include "codegen/emit.h"
+#include "codegen/cast.h"
 
-static LLVMValueRef prmt(cg *g, LLVMValueRef a, LLVMValueRef b, uint32_t sel) {
+LLVMValueRef cg_prmt(cg *g, LLVMValueRef a, LLVMValueRef b, uint32_t sel) {
     LLVMValueRef x[3] = {a, b, cg_i32(g, sel)};
     return cg_call(g, "llvm.nvvm.prmt", g->t_i32, 3, x);
 }
 
-/// (x & mask) | with, or ^ with, in one LOP3: LLVM and ptxas leave two when both are constants.
-static LLVMValueRef mask_or(cg *g, LLVMValueRef x, uint32_t mask, uint32_t with, bool exclusive) {
+LLVMValueRef cg_mask_or(cg *g, LLVMValueRef x, uint32_t mask, uint32_t with, bool exclusive) {
     const char *text = vm_format(g->arena, "lop3.b32 $0, $1, 0x%x, 0x%x, 0x%x;", mask, with,
                                  exclusive ? 0x6au : 0xeau);
     return cg_asm(g, text, "=r,r", g->t_i32, 1, &x, false);
 }
 
-static LLVMValueRef pair_const(cg *g, vm_dtype t, double x) {
+LLVMValueRef cg_pair_const(cg *g, vm_dtype t, double x) {
     LLVMValueRef c = cg_const(g, t, vm_encode(t, x, vm_default_rounding(t)));
     LLVMValueRef two[2] = {c, c};
     return LLVMConstVector(two, 2);
@@ -24,7 +23,7 @@ static LLVMValueRef pair_const(cg *g, vm_dtype t, double x) {
 
 static LLVMValueRef add_pair(cg *g, vm_dtype t, LLVMValueRef bits, double x) {
     LLVMValueRef v = cg_bitcast(g, bits, cg_word_type(g, t));
-    return LLVMBuildFAdd(g->b, v, pair_const(g, t, x), "");
+    return LLVMBuildFAdd(g->b, v, cg_pair_const(g, t, x), "");
 }
 
 /// Slots 2w and 2w + 1 of a packed tile in the low bits of the two lanes of a word. With `clean` the
@@ -34,13 +33,13 @@ static LLVMValueRef lanes(cg *g, unsigned b, LLVMValueRef const *x, uint32_t w, 
     LLVMValueRef y;
     if (b == 8) {
         const uint32_t k = off / 8;
-        return prmt(g, x[i], cg_i32(g, 0), k | 4u << 4 | (k + 1) << 8 | 4u << 12);
+        return cg_prmt(g, x[i], cg_i32(g, 0), k | 4u << 4 | (k + 1) << 8 | 4u << 12);
     }
     if (8 % b == 0) {
         const uint32_t byte = off / 8, lo = off % 8, hi = lo + b;
         LLVMValueRef p = lo ? LLVMBuildLShr(g->b, x[i], cg_i32(g, lo), "") : x[i];
         LLVMValueRef q = LLVMBuildLShr(g->b, x[i], cg_i32(g, hi), "");
-        y = prmt(g, p, q, byte | byte << 4 | (4 + byte) << 8 | (4 + byte) << 12);
+        y = cg_prmt(g, p, q, byte | byte << 4 | (4 + byte) << 8 | (4 + byte) << 12);
     } else {
         LLVMValueRef v = x[i];
         if (off + 2 * b > 32 && i + 1 < words) {
@@ -49,7 +48,7 @@ static LLVMValueRef lanes(cg *g, unsigned b, LLVMValueRef const *x, uint32_t w, 
         } else if (off) {
             v = LLVMBuildLShr(g->b, v, cg_i32(g, off), "");
         }
-        y = prmt(g, v, LLVMBuildShl(g->b, v, cg_i32(g, 16 - b), ""), 0x7610);
+        y = cg_prmt(g, v, LLVMBuildShl(g->b, v, cg_i32(g, 16 - b), ""), 0x7610);
     }
     const uint32_t mask = (1u << b) - 1;
     return clean ? LLVMBuildAnd(g->b, y, cg_i32(g, mask | mask << 16), "") : y;
@@ -67,23 +66,23 @@ static LLVMValueRef int_pair(cg *g, vm_dtype from, vm_dtype to, LLVMValueRef con
     if (b == 8 && to == T_f16) {
         const uint32_t i = w / 2, k = w % 2 * 2;
         LLVMValueRef y = sign ? LLVMBuildXor(g->b, x[i], cg_i32(g, 0x80808080), "") : x[i];
-        y = prmt(g, y, cg_i32(g, 0x64646464), k | 4u << 4 | (k + 1) << 8 | 4u << 12);
+        y = cg_prmt(g, y, cg_i32(g, 0x64646464), k | 4u << 4 | (k + 1) << 8 | 4u << 12);
         return add_pair(g, to, y, sign ? -1152 : -1024);
     }
     if (b == 8) { // seven mantissa bits: the top bit is a second number, 128 or 256
         LLVMValueRef y = lanes(g, 8, x, w, words, false);
-        LLVMValueRef low = mask_or(g, y, 0x007f007f, 0x43004300, false);
-        LLVMValueRef top = mask_or(g, y, 0x00800080, 0x43004300, false);
+        LLVMValueRef low = cg_mask_or(g, y, 0x007f007f, 0x43004300, false);
+        LLVMValueRef top = cg_mask_or(g, y, 0x00800080, 0x43004300, false);
         low = cg_bitcast(g, low, g->t_v2bf16);
         top = cg_bitcast(g, top, g->t_v2bf16);
         if (sign) return LLVMBuildFSub(g->b, low, top, "");
-        top = LLVMBuildFAdd(g->b, top, pair_const(g, to, -256), "");
+        top = LLVMBuildFAdd(g->b, top, cg_pair_const(g, to, -256), "");
         return LLVMBuildFAdd(g->b, low, top, "");
     }
     const uint32_t mask = (1u << b) - 1, one = to == T_f16 ? 0x6400u : 0x4300u;
     const uint32_t with = one | flip;
     LLVMValueRef y = lanes(g, b, x, w, words, false);
-    y = mask_or(g, y, mask | mask << 16, with | with << 16, sign);
+    y = cg_mask_or(g, y, mask | mask << 16, with | with << 16, sign);
     return add_pair(g, to, y, -(to == T_f16 ? 1024.0 : 128.0) - flip);
 }
 
@@ -112,12 +111,12 @@ static LLVMValueRef float_pair(cg *g, vm_dtype from, vm_dtype to, LLVMValueRef c
     const int by = (to == T_f16 ? 15 : 127) - ((1 << (e - 1)) - 1);
     double scale = 1;
     for (int i = 0; i < by; i++) scale *= 2;
-    if (by) y = LLVMBuildFMul(g->b, y, pair_const(g, to, scale), "");
+    if (by) y = LLVMBuildFMul(g->b, y, cg_pair_const(g, to, scale), "");
     if (d->special == SP_NAN) { // the code of all ones came out as one more number
         const double top = vm_decode(from, (1u << (e + m)) - 2);
         LLVMValueRef a = cg_call(g, to == T_f16 ? "llvm.fabs.v2f16" : "llvm.fabs.v2bf16",
                                  LLVMTypeOf(y), 1, &y);
-        LLVMValueRef over = LLVMBuildFCmp(g->b, LLVMRealOGT, a, pair_const(g, to, top), "");
+        LLVMValueRef over = LLVMBuildFCmp(g->b, LLVMRealOGT, a, cg_pair_const(g, to, top), "");
         LLVMValueRef nan = cg_const(g, to, to == T_f16 ? 0x7e00 : 0x7fc0);
         LLVMValueRef two[2] = {nan, nan};
         y = LLVMBuildSelect(g->b, over, LLVMConstVector(two, 2), y, "");
@@ -137,7 +136,7 @@ static LLVMValueRef native_pair(cg *g, vm_dtype from, LLVMValueRef const *x, uin
                    g->t_v2f16, 1, &h);
 }
 
-static LLVMValueRef widen_pair(cg *g, vm_dtype from, LLVMValueRef v, int k) {
+LLVMValueRef cg_widen_pair(cg *g, vm_dtype from, LLVMValueRef v, int k) {
     if (from == T_bf16) {
         LLVMValueRef u = cg_bitcast(g, v, g->t_i32);
         u = k ? LLVMBuildAnd(g->b, u, cg_i32(g, 0xffff0000), "") : LLVMBuildShl(g->b, u, cg_i32(g, 16), "");
@@ -147,7 +146,7 @@ static LLVMValueRef widen_pair(cg *g, vm_dtype from, LLVMValueRef v, int k) {
     return LLVMBuildFPExt(g->b, v, g->t_f32, "");
 }
 
-static LLVMValueRef narrow_pair(cg *g, vm_dtype to, LLVMValueRef lo, LLVMValueRef hi) {
+LLVMValueRef cg_narrow_pair(cg *g, vm_dtype to, LLVMValueRef lo, LLVMValueRef hi) {
     LLVMValueRef v = LLVMGetUndef(LLVMVectorType(g->t_f32, 2));
     v = LLVMBuildInsertElement(g->b, v, lo, cg_i32(g, 0), "");
     v = LLVMBuildInsertElement(g->b, v, hi, cg_i32(g, 1), "");
@@ -169,12 +168,12 @@ static cg_tile *to_pairs(cg *g, const cg_tile *x, vm_dtype to) {
         LLVMValueRef y;
         if (from == T_f32) {
             LLVMValueRef hi = 2 * w + 1 < x->slots ? x->word[2 * w + 1] : LLVMConstNull(g->t_f32);
-            y = narrow_pair(g, to, x->word[2 * w], hi);
+            y = cg_narrow_pair(g, to, x->word[2 * w], hi);
         } else if (is_pair(from)) {
-            y = narrow_pair(g, to, widen_pair(g, from, x->word[w], 0), widen_pair(g, from, x->word[w], 1));
+            y = cg_narrow_pair(g, to, cg_widen_pair(g, from, x->word[w], 0), cg_widen_pair(g, from, x->word[w], 1));
         } else if (native) {
             y = native_pair(g, from, x->word, w);
-            if (to == T_bf16) y = narrow_pair(g, to, widen_pair(g, T_f16, y, 0), widen_pair(g, T_f16, y, 1));
+            if (to == T_bf16) y = cg_narrow_pair(g, to, cg_widen_pair(g, T_f16, y, 0), cg_widen_pair(g, T_f16, y, 1));
         } else if (ints) {
             y = int_pair(g, from, to, x->word, w, x->nwords);
         } else {
@@ -191,7 +190,7 @@ static cg_tile *to_f32_tile(cg *g, const cg_tile *x) {
     if (!half && !is_pair(x->elem)) return NULL;
     const cg_tile *p = half ? half : x;
     cg_tile *r = cg_tile_new(g, T_f32, x->slots);
-    for (uint32_t s = 0; s < x->slots; s++) r->word[s] = widen_pair(g, p->elem, p->word[s / 2], (int)(s % 2));
+    for (uint32_t s = 0; s < x->slots; s++) r->word[s] = cg_widen_pair(g, p->elem, p->word[s / 2], (int)(s % 2));
     return r;
 }
 
@@ -257,7 +256,9 @@ void emit_cast(cg *g, ir_op *op) {
     const ir_value *r = op->res[0], *x = op->ops[0];
     const vm_dtype to = r->type.elem;
     const vm_rounding how = rounding_of(op, to);
-    if (cg_is_tile(r)) cg_set_tile(g, r, cg_cast_tile(g, cg_tile_of(g, x), to, how));
+    cg_tile *decoded = cg_is_tile(r) ? cg_decode_cast(g, op, to) : NULL;
+    if (decoded) cg_set_tile(g, r, decoded);
+    else if (cg_is_tile(r)) cg_set_tile(g, r, cg_cast_tile(g, cg_tile_of(g, x), to, how));
     else cg_set_scalar(g, r, cg_cast(g, x->type.elem, to, cg_scalar(g, x), how));
 }
 

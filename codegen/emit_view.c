@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "codegen/cast.h"
 #include "codegen/tile.h"
 
 static bool inside(const ir_type *t, const int32_t *index) {
@@ -120,6 +121,10 @@ cg_tile *cg_scratch_load(cg *g, const ir_type *type, int64_t offset) {
 
 void emit_view(cg *g, ir_op *op) {
     if (!cg_is_tile(op->res[0])) return; // a memory view: traced by its users
+    if (ir_get(op, AT_encode) || ir_get(op, AT_decode)) {
+        cg_reorder_view(g, op);
+        return;
+    }
     const cg_tile *x = cg_tile_of(g, op->ops[0]);
     const ir_type *t = &op->res[0]->type;
     const uint32_t have = cg_ni32(x->elem, x->slots), slots = cg_slots(t), need = cg_ni32(t->elem, slots);

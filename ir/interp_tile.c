@@ -2,6 +2,7 @@
 // The vm executor: register tiles. Cells lie in logical order, so most instructions never see the
 // layouts; only `view` does, by a table made once for each operation.
 #include "ir/interp.h"
+#include "vm/bitorder.h"
 #include <float.h>
 #include <math.h>
 
@@ -254,6 +255,18 @@ H(view) {
     }
     return i + 1;
 }
+/// For each bit of a thread's result the bit of its operand, of views that change the order; else NULL.
+static uint32_t *bit_order(cc *c, const ir_op *op) {
+    const bool in = ir_get(op, AT_encode) != NULL;
+    const ir_attr *a = in ? ir_get(op, AT_encode) : ir_get(op, AT_decode);
+    if (!a) return NULL;
+    const ir_type *plain = in ? &op->ops[0]->type : &op->res[0]->type;
+    const uint32_t slots = (uint32_t)plain->reg->slots, n = slots * vm_bits(plain->elem);
+    uint32_t *order = vm_newn(c->arena, uint32_t, n + 1), *back = vm_newn(c->arena, uint32_t, n + 1);
+    bits_order(c->arena, plain->elem, (vm_dtype)a->i, slots, order);
+    for (uint32_t k = 0; k < n; k++) back[order[k]] = k;
+    return in ? order : back;
+}
 static int32_t *linear(cc *c, const ir_type *t) {
     int32_t shape[LAYOUT_MAX_RANK] = {0};
     for (int d = 0; d < t->rank; d++) shape[d] = (int32_t)t->dim[d];
@@ -272,6 +285,8 @@ void cc_view(cc *c, const ir_op *op) {
     z->pieces = (yb + xb - 2) / xb + 1;
     if (yb <= xb && xb % yb == 0) z->pieces = 1;
     else if (yb % xb == 0) z->pieces = yb / xb;
+    const uint32_t *order = bit_order(c, op);
+    if (order) z->pieces = yb;
     z->from_cell = vm_cell(x->elem);
     z->to_cell = vm_cell(y->elem);
     z->at = vm_newn(c->arena, view_piece, (size_t)z->n * z->pieces + 1);
@@ -283,8 +298,9 @@ void cc_view(cc *c, const ir_op *op) {
             view_piece *p = z->at + (size_t)e * z->pieces;
             if (p->mask) continue; // a replica: the same bits by the type rules
             for (unsigned b = 0, used; b < yb; b += used) {
-                const unsigned bit = (unsigned)j * yb + b, slot = bit / xb, in = bit % xb;
-                used = xb - in < yb - b ? xb - in : yb - b;
+                const unsigned at = (unsigned)j * yb + b, bit = order ? order[at] : at;
+                const unsigned slot = bit / xb, in = bit % xb;
+                used = order ? 1 : xb - in < yb - b ? xb - in : yb - b;
                 const int32_t f = (int32_t)slot < x->reg->slots ? from[(int64_t)t * x->reg->slots + (int32_t)slot] : -1;
                 if (f < 0) continue;
                 *p++ = (view_piece){used >= 64 ? UINT64_MAX : (1ULL << used) - 1,
@@ -292,7 +308,7 @@ void cc_view(cc *c, const ir_op *op) {
             }
         }
     }
-    if (xb == yb) {
+    if (xb == yb && !order) {
         z->gather = vm_newn(c->arena, uint32_t, z->n);
         for (uint32_t k = 0; k < z->n; k++) {
             z->gather[k] = z->at[k].from;

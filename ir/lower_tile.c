@@ -228,9 +228,9 @@ static fe_value *view(lower *l, uint32_t n, fe_value **v, const vm_span *s, vm_s
     return lw_rt(l, r);
 }
 
-// The bit order of packed files, one for each pair of a low-bit type and the type that it converts to. All
-// of them are the order of the slots: encode(w, T) are w's bits, decode(bytes, Q[…] @ L, T) reads them back
-// and converts. No integer bias remains in the values, so decode_bias is 0.
+// The bit order of packed files, one for each pair of a low-bit type and the type that it converts to, is
+// what vm/bitorder.c finds: encode(w, T) puts w's bits into it within each thread, decode(bytes,
+// Q[…] @ L, T) takes them out again and converts. No integer bias remains in the values, so decode_bias is 0.
 static fe_value *encode(lower *l, uint32_t n, fe_value **v, const vm_span *s, vm_span at) {
     if (n != 2 || v[1]->kind != FV_TYPE || v[1]->type->kind != FT_SCALAR)
         return lw_bad_args(l, "encode", "a tile of low-bit elements and the type to convert to", at);
@@ -253,6 +253,7 @@ static fe_value *encode(lower *l, uint32_t n, fe_value **v, const vm_span *s, vm
     r->pinned = true;
     r->why = WHY_PINNED;
     r->reason = "made by encode";
+    ir_set_int(r->def, AT_encode, v[1]->type->elem);
     return lw_rt(l, r);
 }
 
@@ -269,7 +270,9 @@ static fe_value *decode(lower *l, const fe_args *args, uint32_t n, fe_value **v,
     if (bias && strcmp(bias, "kept") != 0 && strcmp(bias, "removed") != 0)
         return lw_bad_args(l, "decode", "bias = kept or removed", at);
     fe_value *w = view(l, 2, v, s, at);
-    return lw_poison(w) ? w : lw_cast(l->e, w, v[2]->type, at);
+    if (lw_poison(w)) return w;
+    ir_set_int(w->rt->def, AT_decode, v[2]->type->elem);
+    return lw_cast(l->e, w, v[2]->type, at);
 }
 
 static fe_value *decode_bias(lower *l, uint32_t n, fe_value **v, vm_span at) {
