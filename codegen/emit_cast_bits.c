@@ -143,8 +143,9 @@ static bool usual_rounding(const ir_op *op) {
 }
 
 static bool decodes(const ir_op *view, const ir_op *cast) {
+    if (cast->inst != I_cast) return false;
     const ir_type *t = &cast->res[0]->type;
-    return cast->inst == I_cast && t->space == IS_REG && usual_rounding(cast) &&
+    return t->space == IS_REG && usual_rounding(cast) &&
            (t->elem == T_f16 || t->elem == T_bf16 || t->elem == T_f32) &&
            bits_target(view->res[0]->type.elem, t->elem) ==
                bits_target(view->res[0]->type.elem, (vm_dtype)ir_get(view, AT_decode)->i);
