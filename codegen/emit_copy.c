@@ -67,6 +67,19 @@ static bool refuse_sub_byte(cg *g, const ir_op *op, const cg_place *p, unsigned 
     return true;
 }
 
+/// How long L2 should keep what is read: a policy for the copies of one operation.
+static LLVMValueRef cache_policy(cg *g, const char *evict) {
+    return cg_asm(g, vm_format(g->arena, "createpolicy.fractional.L2::evict_%s.b64 $0, 1.0;", evict), "=l", g->t_i64, 0, NULL, false);
+}
+
+/// cp.async under a policy; args: shared address, global address, bytes to read or NULL.
+static void hinted(cg *g, unsigned bytes, LLVMValueRef const *args, LLVMValueRef policy) {
+    LLVMValueRef a[4] = {LLVMBuildPtrToInt(g->b, args[0], g->t_i32, ""), LLVMBuildPtrToInt(g->b, args[1], g->t_i64, ""), policy, args[2]};
+    cg_asm(g, vm_format(g->arena, "cp.async.%s.shared.global.L2::cache_hint [$0], [$1], %u%s, $2;", bytes == 16 ? "cg" : "ca", bytes,
+                        args[2] ? ", $3" : ""),
+           args[2] ? "r,l,l,r,~{memory}" : "r,l,l,~{memory}", g->t_void, args[2] ? 4 : 3, a, true);
+}
+
 static void copy(cg *g, ir_op *op, bool async) {
     cg_place dst, src;
     const ir_type *t = &op->ops[0]->type;
@@ -94,6 +107,13 @@ static void copy(cg *g, ir_op *op, bool async) {
         vm_diag *d = vm_report(g->comp, D_Wperf, op->span, async && !hw ? "copy of '%s' cannot use cp.async: only %u-byte pieces are known to be aligned"
                                                                         : "copy of '%s' uses %u-byte accesses", name, bytes);
         vm_help(g->comp, d, "state that the row length is a multiple of %u: 'requires … %% %u == 0;'", 128 / dst.bits, 128 / dst.bits);
+    }
+    const char *evict = ir_str(op, AT_evict);
+    LLVMValueRef policy = evict && hw ? cache_policy(g, evict) : NULL;
+    if (evict && !hw) {
+        cg_refuse(g, op, vm_format(g->arena, "evict = %s on a copy through registers", evict),
+                  "copy_async from global to shared memory in pieces of 4, 8 or 16 aligned bytes honours it");
+        return;
     }
     // one vector a thread and step, row-major over vectors
     ir_type vec = *t;
@@ -125,7 +145,8 @@ static void copy(cg *g, ir_op *op, bool async) {
             LLVMValueRef args[3] = {cg_place_address(g, &dst, &d, NULL), cg_place_address(g, &src, &s, NULL), left};
             if (left) // nothing is read: any valid address will do
                 args[1] = LLVMBuildSelect(g->b, LLVMBuildICmp(g->b, LLVMIntNE, left, cg_i32(g, 0), ""), args[1], src.base, "");
-            cg_call(g, vm_format(g->arena, "llvm.nvvm.cp.async.%s.shared.global.%u%s", bytes == 16 ? "cg" : "ca", bytes, left ? ".s" : ""),
+            if (policy) hinted(g, bytes, args, policy);
+            else cg_call(g, vm_format(g->arena, "llvm.nvvm.cp.async.%s.shared.global.%u%s", bytes == 16 ? "cg" : "ca", bytes, left ? ".s" : ""),
                     g->t_void, left ? 3 : 2, args);
             cg_counted(g, bytes == 16 ? CG_cp_async_16 : bytes == 8 ? CG_cp_async_8 : CG_cp_async_4);
         } else {
@@ -166,6 +187,10 @@ void emit_copy_async(cg *g, ir_op *op) {
     const char *via = ir_str(op, AT_via);
     if (op->nops > 2 && via && strcmp(via, "cp_async") != 0) {
         cg_refuse(g, op, vm_format(g->arena, "copy_async(…, via = %s)", via), "leave 'via' out: every thread copies its part by cp.async");
+        return;
+    }
+    if (ir_get(op, AT_multicast)) {
+        cg_refuse(g, op, "copy_async(…, multicast = …)", "let every block of the cluster copy its own tile");
         return;
     }
     copy(g, op, true);

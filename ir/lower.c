@@ -235,41 +235,12 @@ static void check_groups(ir_op *op, void *user) {
     }
 }
 
-static bool holds(const ast *n, enum ast_kind k) {
+static bool holds_role(const ast *n) {
     if (!n) return false;
-    if (n->kind == k) return true;
+    if (n->kind == AST_ROLE) return true;
     for (uint32_t i = 0; i < n->nkids; i++)
-        if (holds(n->kid[i], k)) return true;
+        if (holds_role(n->kid[i])) return true;
     return false;
-}
-
-// A `return` of the kernel itself inside a loop; those of simt and roles are theirs.
-static bool returns_in_loop(const ast *n, bool loop) {
-    if (!n || n->kind == AST_SIMT || n->kind == AST_ROLE) return false;
-    if (n->kind == AST_RETURN) return loop;
-    loop = loop || n->kind == AST_FOR || n->kind == AST_WHILE;
-    for (uint32_t i = 0; i < n->nkids; i++)
-        if (returns_in_loop(n->kid[i], loop)) return true;
-    return false;
-}
-
-// Such a `return` leaves a scope around the whole body; roles must stand outside of scopes.
-static void body_of(lower *l, const ast *body) {
-    if (holds(body, AST_ROLE) || !returns_in_loop(body, false)) {
-        fe_exec_block(l->e, body);
-        return;
-    }
-    const lw_carry none = {.n = 0};
-    lw_frame f = {.carry = &none};
-    f.scope = ir_emit(&l->b, I_scope, 0, NULL, 0, NULL);
-    ir_region *r = ir_region_new(l->f, f.scope);
-    ir_add_region(f.scope, r);
-    f.saved = lw_enter(l, r, &f.saved_dead);
-    l->frame = &f;
-    fe_exec_block(l->e, body);
-    if (!l->dead) ir_emit(&l->b, I_yield, 0, NULL, 0, NULL);
-    lw_leave(l, f.saved, f.saved_dead);
-    l->frame = NULL;
 }
 
 ir_func *ir_lower(ir_module *m, fe_eval *e, const fe_instance *k) {
@@ -300,7 +271,11 @@ ir_func *ir_lower(ir_module *m, fe_eval *e, const fe_instance *k) {
     parameters(&l, n->kid[1], n);
     requirements(&l, n->kid[2]);
     if (shaped) {
-        body_of(&l, n->kid[3]);
+        // Roles stand outside of scopes: with them `return` leaves no loop of the kernel itself.
+        if (!holds_role(n->kid[3]) && lw_returns(n->kid[3], true))
+            lw_exec_scope(&l, n->kid[3]);
+        else
+            fe_exec_block(e, n->kid[3]);
         if (!l.dead) ir_emit(&l.b, I_return, 0, NULL, 0, NULL);
         lw_host(&l, n->kid[1], n->kid[2]);
         ir_walk(f->body, mark_written, f);

@@ -181,6 +181,10 @@ void lw_jump(fe_eval *e, ast *node);
 void lw_return(fe_eval *e, fe_value *v, ast *node);
 void lw_enter_fn(fe_eval *e, const ast *fn);
 fe_value *lw_leave_fn(fe_eval *e, const ast *fn);
+/// Whether the tree holds a `return` of its own (those of simt and roles are theirs); with in_loop: only
+/// one inside a loop counts.
+bool lw_returns(const ast *n, bool in_loop);
+void lw_exec_scope(lower *l, const ast *body); // a block; `return` in it goes to its end
 
 // ---- lower_group.c: fetch, role, simt -----------------------------------------------------------
 

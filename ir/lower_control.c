@@ -532,6 +532,29 @@ void lw_return(fe_eval *e, fe_value *v, ast *node) {
     lw_dead(l);
 }
 
+bool lw_returns(const ast *n, bool in_loop) {
+    if (!n || n->kind == AST_SIMT || n->kind == AST_ROLE) return false;
+    if (n->kind == AST_RETURN) return !in_loop;
+    in_loop = in_loop && n->kind != AST_FOR && n->kind != AST_WHILE;
+    for (uint32_t i = 0; i < n->nkids; i++)
+        if (lw_returns(n->kid[i], in_loop)) return true;
+    return false;
+}
+
+void lw_exec_scope(lower *l, const ast *body) {
+    const lw_carry none = {.n = 0};
+    lw_frame f = {.carry = &none, .up = l->frame};
+    f.scope = ir_emit(&l->b, I_scope, 0, NULL, 0, NULL);
+    ir_region *r = ir_region_new(l->f, f.scope);
+    ir_add_region(f.scope, r);
+    f.saved = lw_enter(l, r, &f.saved_dead);
+    l->frame = &f;
+    fe_exec_block(l->e, body);
+    if (!l->dead) ir_emit(&l->b, I_yield, 0, NULL, 0, NULL);
+    lw_leave(l, f.saved, f.saved_dead);
+    l->frame = f.up;
+}
+
 // One return at the very end needs no scope: its code moves out in front of it.
 static void splice(ir_op *scope) {
     ir_region *r = scope->regions[0];

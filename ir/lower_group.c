@@ -165,7 +165,10 @@ void lw_role(fe_eval *e, ast *node) {
             fe_bind(e, node->name2, fe_int_of(e, T_i32, (w - lo) / step), fe_scalar_type(e, T_i32),
                     false, node->span);
         for (uint32_t i = 0; i < k; i++) var[i]->value = lw_copy(l, old[i]);
-        fe_exec_block(e, body);
+        if (lw_returns(body, false))
+            lw_exec_scope(l, body);
+        else
+            fe_exec_block(e, body);
         fe_pop(e);
         if (!l->dead) ir_emit(&l->b, I_yield, 0, NULL, 0, NULL);
         l->role = NULL;

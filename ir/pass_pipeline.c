@@ -341,6 +341,12 @@ static bool honours(pipeline *p, const ir_op *op) {
     return false;
 }
 
+/// The copies of a fetch block into shared memory take its hint to the cache.
+static void hint(ir_op *op, void *user) {
+    const char *evict = user;
+    if (op->inst == I_copy && op->ops[0]->type.space == IS_SHARED && !ir_get(op, AT_evict)) ir_set_str(op, AT_evict, evict);
+}
+
 static void run_loop(ir_func *f, ir_op *loop) {
     pipeline p = {.f = f, .c = f->comp, .arena = f->comp->arena, .loop = loop, .body = loop->regions[0]};
     const int64_t stages = ir_int(loop, AT_stages, 0);
@@ -353,6 +359,8 @@ static void run_loop(ir_func *f, ir_op *loop) {
             return;
         }
         if (!honours(&p, loop) || !honours(&p, op)) return;
+        const char *evict = ir_str(ir_get(op, AT_evict) ? op : loop, AT_evict);
+        if (evict) ir_walk(op->regions[0], hint, vm_strdup(p.arena, evict));
         vm_push(p.arena, &p.blocks, b);
     }
     if (!p.blocks.n) {
