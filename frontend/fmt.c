@@ -86,7 +86,7 @@ static uint32_t choose(const fmt *f, uint32_t lo, uint32_t hi, uint32_t column) 
         const piece *k = &f->line.at[i];
         if (i > lo && k->may) {
             const uint32_t at =
-                k->depth * 10 + k->kind * 3u + (WIDTH - (col < WIDTH ? col : WIDTH)) / 4;
+                k->depth * 22 + k->kind * 3u + (WIDTH - (col < WIDTH ? col : WIDTH)) / 4;
             if (at <= cost) best = i, cost = at;
         }
         col += k->width + k->space;
