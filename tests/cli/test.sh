@@ -57,7 +57,8 @@ says out '1 passed'
 exits 2 "$TILUSC" test --on=gpu d
 exits 0 "$TILUSC" test --on=auto --filter=right d/mixed.tvm
 
-# fmt: formatting is a fixed point, and nothing else changes
+# fmt: the programs are formatted; formatting is a fixed point, and nothing else changes
+exits 0 "$TILUSC" fmt --check "$P"/*.tvm "$P"/std/*.tvm
 for f in "$P"/*.tvm "$P"/std/*.tvm "$SRC"/tests/golden/ast/*.tvm; do
     n=$(basename "$f")
     cp "$f" "$n"
