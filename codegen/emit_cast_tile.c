@@ -26,32 +26,38 @@ static LLVMValueRef add_pair(cg *g, vm_dtype t, LLVMValueRef bits, double x) {
     return LLVMBuildFAdd(g->b, v, cg_pair_const(g, t, x), "");
 }
 
-/// Slots 2w and 2w + 1 of a packed tile in the low bits of the two lanes of a word. With `clean` the
-/// bits above them are zero.
-static LLVMValueRef lanes(cg *g, unsigned b, LLVMValueRef const *x, uint32_t w, uint32_t words, bool clean) {
-    const uint32_t at = 2 * b * w, i = at / 32, off = at % 32;
-    LLVMValueRef y;
-    if (b == 8) {
-        const uint32_t k = off / 8;
-        return cg_prmt(g, x[i], cg_i32(g, 0), k | 4u << 4 | (k + 1) << 8 | 4u << 12);
-    }
-    if (8 % b == 0) {
-        const uint32_t byte = off / 8, lo = off % 8, hi = lo + b;
-        LLVMValueRef p = lo ? LLVMBuildLShr(g->b, x[i], cg_i32(g, lo), "") : x[i];
-        LLVMValueRef q = LLVMBuildLShr(g->b, x[i], cg_i32(g, hi), "");
-        y = cg_prmt(g, p, q, byte | byte << 4 | (4 + byte) << 8 | (4 + byte) << 12);
-    } else {
-        LLVMValueRef v = x[i];
-        if (off + 2 * b > 32 && i + 1 < words) {
-            LLVMValueRef f[3] = {x[i + 1], x[i], cg_i32(g, off)};
-            v = cg_call(g, "llvm.fshr.i32", g->t_i32, 3, f);
-        } else if (off) {
-            v = LLVMBuildLShr(g->b, v, cg_i32(g, off), "");
-        }
-        y = cg_prmt(g, v, LLVMBuildShl(g->b, v, cg_i32(g, 16 - b), ""), 0x7610);
-    }
-    const uint32_t mask = (1u << b) - 1;
-    return clean ? LLVMBuildAnd(g->b, y, cg_i32(g, mask | mask << 16), "") : y;
+/// The bit string from bit `by` of word i on; by < 32.
+static LLVMValueRef string_from(cg *g, LLVMValueRef const *x, uint32_t i, uint32_t words, unsigned by) {
+    if (!by) return x[i];
+    if (i + 1 >= words) return LLVMBuildLShr(g->b, x[i], cg_i32(g, by), "");
+    LLVMValueRef f[3] = {x[i + 1], x[i], cg_i32(g, by)};
+    return cg_call(g, "llvm.fshr.i32", g->t_i32, 3, f);
+}
+
+/// Slots 2w and 2w + 1 of a packed tile, in the two lanes of a word, both from bit *at on; the other bits
+/// are those of neighbours. The second slot comes from the string moved down by one slot, which is made
+/// once a word, so that most pairs take a PRMT and nothing else.
+static LLVMValueRef lanes(cg *g, unsigned b, LLVMValueRef const *x, uint32_t w, uint32_t words, unsigned *at) {
+    const uint32_t first = 2 * b * w, i = first / 32, off = first % 32;
+    const bool over = off % 8 + b > 8 && off >= 24; // reaches into the next word
+    const unsigned by = over ? 16 : 0;
+    const uint32_t k = (off - by) / 8;
+    *at = off % 8;
+    LLVMValueRef lo = string_from(g, x, i, words, by);
+    if (b == 8) return cg_prmt(g, lo, cg_i32(g, 0), k | 4u << 4 | (k + 1) << 8 | 4u << 12);
+    LLVMValueRef hi = string_from(g, x, i, words, by + b);
+    const uint32_t next = k < 3 ? k + 1 : k;
+    return cg_prmt(g, lo, hi, k | next << 4 | (4 + k) << 8 | (4 + next) << 12);
+}
+
+/// The same with the codes at the top of the lanes, so that a sign is in place; of 4 and 8 bits.
+static LLVMValueRef top_lanes(cg *g, unsigned b, LLVMValueRef const *x, uint32_t w, unsigned *at) {
+    const uint32_t first = 2 * b * w, k = first % 32 / 8;
+    LLVMValueRef v = x[first / 32];
+    *at = 16 - b;
+    if (b == 8) return cg_prmt(g, v, cg_i32(g, 0), 4 | k << 4 | 4u << 8 | (k + 1) << 12);
+    LLVMValueRef up = LLVMBuildShl(g->b, v, cg_i32(g, 4), "");
+    return cg_prmt(g, up, v, k | k << 4 | (4 + k) << 8 | (4 + k) << 12);
 }
 
 // ---- integers to f16 and bf16 -------------------------------------------------------------------
@@ -70,7 +76,8 @@ static LLVMValueRef int_pair(cg *g, vm_dtype from, vm_dtype to, LLVMValueRef con
         return add_pair(g, to, y, sign ? -1152 : -1024);
     }
     if (b == 8) { // seven mantissa bits: the top bit is a second number, 128 or 256
-        LLVMValueRef y = lanes(g, 8, x, w, words, false);
+        unsigned at;
+        LLVMValueRef y = lanes(g, 8, x, w, words, &at);
         LLVMValueRef low = cg_mask_or(g, y, 0x007f007f, 0x43004300, false);
         LLVMValueRef top = cg_mask_or(g, y, 0x00800080, 0x43004300, false);
         low = cg_bitcast(g, low, g->t_v2bf16);
@@ -79,11 +86,19 @@ static LLVMValueRef int_pair(cg *g, vm_dtype from, vm_dtype to, LLVMValueRef con
         top = LLVMBuildFAdd(g->b, top, cg_pair_const(g, to, -256), "");
         return LLVMBuildFAdd(g->b, low, top, "");
     }
-    const uint32_t mask = (1u << b) - 1, one = to == T_f16 ? 0x6400u : 0x4300u;
-    const uint32_t with = one | flip;
-    LLVMValueRef y = lanes(g, b, x, w, words, false);
+    const unsigned room = to == T_f16 ? 10 : 7;
+    unsigned at;
+    LLVMValueRef y = lanes(g, b, x, w, words, &at);
+    if (at + b > room) {
+        y = LLVMBuildLShr(g->b, y, cg_i32(g, at), "");
+        at = 0;
+    }
+    const uint32_t mask = ((1u << b) - 1) << at, with = (to == T_f16 ? 0x6400u : 0x4300u) | flip << at;
     y = cg_mask_or(g, y, mask | mask << 16, with | with << 16, sign);
-    return add_pair(g, to, y, -(to == T_f16 ? 1024.0 : 128.0) - flip);
+    const double unit = 1u << at, least = -(double)(1 << room) / unit - flip;
+    if (!at) return add_pair(g, to, y, least);
+    LLVMValueRef f[3] = {cg_bitcast(g, y, cg_word_type(g, to)), cg_pair_const(g, to, 1 / unit), cg_pair_const(g, to, least)};
+    return cg_call(g, to == T_f16 ? "llvm.fma.v2f16" : "llvm.fma.v2bf16", cg_word_type(g, to), 3, f);
 }
 
 // ---- small floats to f16 and bf16 ---------------------------------------------------------------
@@ -101,10 +116,13 @@ static LLVMValueRef float_pair(cg *g, vm_dtype from, vm_dtype to, LLVMValueRef c
     const vm_dtype_info *d = &vm_dtypes[from];
     const unsigned b = d->bits, e = d->e, m = d->m;
     const unsigned room = to == T_f16 ? 10 : 7;
-    LLVMValueRef v = lanes(g, b, x, w, words, true);
-    const uint32_t mag = ((1u << (e + m)) - 1) << (room - m);
-    LLVMValueRef t = m < room ? LLVMBuildShl(g->b, v, cg_i32(g, room - m), "") : v;
-    LLVMValueRef s = LLVMBuildShl(g->b, v, cg_i32(g, 16 - b), "");
+    unsigned at;
+    LLVMValueRef v = b == 4 || b == 8 ? top_lanes(g, b, x, w, &at) : lanes(g, b, x, w, words, &at);
+    const unsigned to_at = room - m;
+    const uint32_t mag = ((1u << (e + m)) - 1) << to_at;
+    LLVMValueRef t = to_at > at ? LLVMBuildShl(g->b, v, cg_i32(g, to_at - at), "")
+                     : at > to_at ? LLVMBuildLShr(g->b, v, cg_i32(g, at - to_at), "") : v;
+    LLVMValueRef s = at + b < 16 ? LLVMBuildShl(g->b, v, cg_i32(g, 16 - b - at), "") : v;
     s = LLVMBuildAnd(g->b, s, cg_i32(g, 0x80008000), "");
     t = LLVMBuildAnd(g->b, t, cg_i32(g, mag | mag << 16), "");
     LLVMValueRef y = cg_bitcast(g, LLVMBuildOr(g->b, t, s, ""), cg_word_type(g, to));

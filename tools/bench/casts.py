@@ -11,9 +11,12 @@ count times 8 / N is the figure. Needs ptxas (as tilusc finds it) and nvdisasm (
     tools/bench/casts.py build/tools/tilusc                      all types to f16 and bf16
     tools/bench/casts.py build/tools/tilusc --types u4,i8        some
     tools/bench/casts.py build/tools/tilusc --write docs/casts.md  and the table between its marks
+    tools/bench/casts.py build/tools/tilusc --check              right for every code? needs no GPU
 """
 import argparse, os, re, shutil, subprocess, sys, tempfile
 from concurrent.futures import ThreadPoolExecutor
+
+import casts_ptx
 
 TYPES = """u1 u2 u3 u4 u5 u6 u7 u8 i2 i3 i4 i5 i6 i7 i8 f3e1m1 f4e1m2 f4e2m1 f5e1m3 f5e2m2 f5e3m1
 f6e1m4 f6e2m3 f6e3m2 f6e4m1 f7e1m5 f7e2m4 f7e3m3 f7e4m2 f7e5m1 f8e1m6 f8e2m5 f8e3m4 f8e4m3 f8e5m2
@@ -48,6 +51,10 @@ def kernel(q, t, packing, n):
             f"    let a: reg {q}[{32 * n}] @ {lay} = load(x[0 +: {32 * n}]);\n" \
             f"    store(y[0 +: {32 * n}], a as {t});\n}}\n"
     size = n * bits(q) // 8
+    if packing == "both":  # encoded and decoded by one kernel, for the check
+        return head.replace("XX", f"{q}[{32 * n}]") + \
+            f"    let a: reg {q}[{32 * n}] @ {lay} = load(x[0 +: {32 * n}]);\n" \
+            f"    store(y[0 +: {32 * n}], decode(encode(a, {t}), {q}[{32 * n}] @ {lay}, {t}));\n}}\n"
     return head.replace("XX", f"u8[{32 * size}]") + \
         f"    let a: reg u8[{32 * size}] @ spatial(32).local({size}) = load(x[0 +: {32 * size}]);\n" \
         f"    store(y[0 +: {32 * n}], decode(a, {q}[{32 * n}] @ {lay}, {t}));\n}}\n"
@@ -107,6 +114,33 @@ def measure(tools, q, t, packing, n):
     return converts(lines), "\n".join(lines)
 
 
+def checked(tools, q, t, packing, n):
+    try:
+        with tempfile.TemporaryDirectory() as d:
+            src = os.path.join(d, "k.tvm")
+            with open(src, "w") as f:
+                f.write(kernel(q, t, packing, n))
+            subprocess.run([tools.tilusc, "build", src, "--arch=sm_90a", "-o", src + ".ptx"], check=True,
+                           capture_output=True, text=True)
+            with open(src + ".ptx") as f:
+                return casts_ptx.check(f.read(), q, t, n, bits(q))
+    except (subprocess.CalledProcessError, ValueError) as e:
+        return (getattr(e, "stderr", None) or str(e)).strip()
+
+
+def check(tools):
+    """Every code of every type through plain and encoded casts."""
+    jobs = [(q, t, p) for q in tools.types.split(",") for t in tools.to.split(",") for p in ("plain", "both")]
+    bad = 0
+    for q, t, p in jobs:
+        wrong = checked(tools, q, t, p, tools.n)
+        bad += wrong is not None
+        if wrong:
+            print(f"{q} to {t}, {p}: {wrong}")
+    print(f"{len(jobs) - bad} of {len(jobs)} casts right for every code")
+    return 1 if bad else 0
+
+
 def figure(x):
     return "–" if x is None else f"{x:.4g}"
 
@@ -122,8 +156,11 @@ def main():
     a.add_argument("--nvdisasm", default=os.environ.get("TILUS_NVDISASM") or shutil.which("nvdisasm") or "nvdisasm")
     a.add_argument("-j", type=int, default=2)
     a.add_argument("--show", action="store_true", help="print the SASS")
+    a.add_argument("--check", action="store_true", help="run the PTX on the CPU instead, for every code")
     a.add_argument("--write", metavar="FILE", help="replace the table between the marks of this file")
     tools = a.parse_args()
+    if tools.check:
+        sys.exit(check(tools))
     targets, packings = tools.to.split(","), tools.packing.split(",")
     jobs = [(q, t, p) for q in tools.types.split(",") for t in targets for p in packings]
     with ThreadPoolExecutor(tools.j) as pool:
