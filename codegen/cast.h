@@ -12,6 +12,11 @@ LLVMValueRef cg_narrow_pair(cg *g, vm_dtype to, LLVMValueRef lo, LLVMValueRef hi
 
 // ---- emit_cast_bits.c: encoded tiles (vm/bitorder.h) ----------------------------------------------
 
+/// f7e5m1 put in place in f16: its greatest exponent means infinity there, whatever the mantissa says.
+LLVMValueRef cg_clip_pair(cg *g, LLVMValueRef y);
+/// f8e8m0 from codes in place in bf16: the exponent is the number, but for code 0, which is 2^-127, and
+/// 255, a NaN: infinity times 0.
+LLVMValueRef cg_scale_pair(cg *g, LLVMValueRef bits);
 /// The cast of a tile that a view has taken out of the order for this very target: straight from the
 /// encoded words. NULL: it is no such cast.
 cg_tile *cg_decode_cast(cg *g, const ir_op *cast, vm_dtype to);

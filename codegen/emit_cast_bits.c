@@ -5,6 +5,26 @@
 #include "codegen/cast.h"
 #include "vm/bitorder.h"
 
+LLVMValueRef cg_clip_pair(cg *g, LLVMValueRef y) {
+    LLVMValueRef inf = cg_i32(g, 0x7c007c00);
+    if (g->arch->sm >= 86) {
+        LLVMValueRef a[2] = {cg_bitcast(g, y, g->t_i32), inf};
+        LLVMValueRef r = cg_asm(g, "min.xorsign.abs.f16x2 $0, $1, $2;", "=r,r,r", g->t_i32, 2, a, false);
+        return cg_bitcast(g, r, g->t_v2f16);
+    }
+    LLVMValueRef a[2] = {cg_call(g, "llvm.fabs.v2f16", g->t_v2f16, 1, &y), cg_bitcast(g, inf, g->t_v2f16)};
+    LLVMValueRef m = cg_bitcast(g, cg_call(g, "llvm.minnum.v2f16", g->t_v2f16, 2, a), g->t_i32);
+    LLVMValueRef s = LLVMBuildAnd(g->b, cg_bitcast(g, y, g->t_i32), cg_i32(g, 0x80008000), "");
+    return cg_bitcast(g, LLVMBuildOr(g->b, m, s, ""), g->t_v2f16);
+}
+
+LLVMValueRef cg_scale_pair(cg *g, LLVMValueRef bits) {
+    LLVMValueRef z = cg_bitcast(g, bits, g->t_v2bf16);
+    LLVMValueRef a[2] = {z, cg_bitcast(g, cg_i32(g, 0x00400040), g->t_v2bf16)};
+    LLVMValueRef f[3] = {z, cg_pair_const(g, T_bf16, 0), cg_call(g, "llvm.maxnum.v2bf16", g->t_v2bf16, 2, a)};
+    return cg_call(g, "llvm.fma.v2bf16", g->t_v2bf16, 3, f);
+}
+
 typedef struct {
     cg *g;
     vm_dtype q, t; // t: f16 or bf16, what the plan makes
@@ -94,23 +114,7 @@ static LLVMValueRef float_pair(decoder *d, const bits_pair *p) {
     LLVMValueRef y = as_pair(d, gathered(d, p, false, 0, false));
     const int by = (d->t == T_f16 ? 15 : 127) - ((1 << (i->e - 1)) - 1);
     if (by) return LLVMBuildFMul(g->b, y, cg_pair_const(g, d->t, power(by)), "");
-    // f7e5m1 in f16: its greatest exponent means infinity there, whatever the mantissa says
-    if (g->arch->sm >= 86) {
-        LLVMValueRef a[2] = {cg_bitcast(g, y, g->t_i32), cg_i32(g, 0x7c007c00)};
-        return as_pair(d, cg_asm(g, "min.xorsign.abs.f16x2 $0, $1, $2;", "=r,r,r", g->t_i32, 2, a, false));
-    }
-    LLVMValueRef a[2] = {cg_call(g, "llvm.fabs.v2f16", g->t_v2f16, 1, &y), as_pair(d, cg_i32(g, 0x7c007c00))};
-    LLVMValueRef m = cg_bitcast(g, cg_call(g, "llvm.minnum.v2f16", g->t_v2f16, 2, a), g->t_i32);
-    LLVMValueRef s = LLVMBuildAnd(g->b, cg_bitcast(g, y, g->t_i32), cg_i32(g, 0x80008000), "");
-    return as_pair(d, LLVMBuildOr(g->b, m, s, ""));
-}
-
-/// The exponent in place is the number, but for code 0, which is 2^-127, and 255, a NaN: infinity times 0.
-static LLVMValueRef scale_pair(decoder *d, const bits_pair *p) {
-    cg *g = d->g;
-    LLVMValueRef z = as_pair(d, gathered(d, p, false, 0, false));
-    LLVMValueRef a[2] = {z, as_pair(d, cg_i32(g, 0x00400040))};
-    return fma_pair(d, z, 0, cg_call(g, "llvm.maxnum.v2bf16", g->t_v2bf16, 2, a));
+    return cg_clip_pair(g, y);
 }
 
 static cg_tile *decode(cg *g, vm_dtype q, vm_dtype to, uint32_t slots, LLVMValueRef *word) {
@@ -123,7 +127,7 @@ static cg_tile *decode(cg *g, vm_dtype q, vm_dtype to, uint32_t slots, LLVMValue
         const bits_pair *p = &d.plan.pair[i];
         LLVMValueRef y = d.plan.form == BITS_INT ? int_pair(&d, p)
                          : d.plan.form == BITS_WIDE_INT ? wide_int_pair(&d, p)
-                         : d.plan.form == BITS_SCALE ? scale_pair(&d, p) : float_pair(&d, p);
+                         : d.plan.form == BITS_SCALE ? cg_scale_pair(g, gathered(&d, p, false, 0, false)) : float_pair(&d, p);
         if (to == d.t) {
             r->word[i] = y;
             continue;

@@ -106,8 +106,8 @@ static LLVMValueRef int_pair(cg *g, vm_dtype from, vm_dtype to, LLVMValueRef con
 /// Exponent and mantissa moved to where the wider type has them, times a power of two.
 static bool float_pair_fits(vm_dtype from, vm_dtype to) {
     const vm_dtype_info *d = &vm_dtypes[from];
-    if (!vm_is_float(from) || d->bits > 8 || d->special == SP_SCALE) return false;
-    if (to == T_f16) return d->e <= 4 || d->special == SP_IEEE;
+    if (!vm_is_float(from) || d->bits > 8) return false;
+    if (to == T_f16) return d->e <= 5;
     return d->special != SP_IEEE;
 }
 
@@ -117,6 +117,10 @@ static LLVMValueRef float_pair(cg *g, vm_dtype from, vm_dtype to, LLVMValueRef c
     const unsigned b = d->bits, e = d->e, m = d->m;
     const unsigned room = to == T_f16 ? 10 : 7;
     unsigned at;
+    if (d->special == SP_SCALE) {
+        LLVMValueRef z = LLVMBuildLShr(g->b, top_lanes(g, b, x, w, &at), cg_i32(g, 1), "");
+        return cg_scale_pair(g, LLVMBuildAnd(g->b, z, cg_i32(g, 0x7f807f80), ""));
+    }
     LLVMValueRef v = b == 4 || b == 8 ? top_lanes(g, b, x, w, &at) : lanes(g, b, x, w, words, &at);
     const unsigned to_at = room - m;
     const uint32_t mag = ((1u << (e + m)) - 1) << to_at;
@@ -130,6 +134,7 @@ static LLVMValueRef float_pair(cg *g, vm_dtype from, vm_dtype to, LLVMValueRef c
     double scale = 1;
     for (int i = 0; i < by; i++) scale *= 2;
     if (by) y = LLVMBuildFMul(g->b, y, cg_pair_const(g, to, scale), "");
+    else if (d->special == SP_NONE) y = cg_clip_pair(g, y);
     if (d->special == SP_NAN) { // the code of all ones came out as one more number
         const double top = vm_decode(from, (1u << (e + m)) - 2);
         LLVMValueRef a = cg_call(g, to == T_f16 ? "llvm.fabs.v2f16" : "llvm.fabs.v2bf16",
@@ -178,6 +183,10 @@ static bool is_pair(vm_dtype t) { return t == T_f16 || t == T_bf16; }
 
 static cg_tile *to_pairs(cg *g, const cg_tile *x, vm_dtype to) {
     const vm_dtype from = x->elem;
+    if (to == T_f16 && vm_bits(from) <= 8 && vm_dtypes[from].e > 5) { // beyond its range: rounded from bf16
+        x = to_pairs(g, x, T_bf16);
+        return to_pairs(g, x, to);
+    }
     const bool native = is_fp8(from) && (g->arch->features & A_FP8_CVT);
     const bool ints = vm_is_int(from) && vm_bits(from) <= 8;
     if (!native && !ints && !float_pair_fits(from, to) && from != T_f32 && !is_pair(from)) return NULL;
@@ -203,8 +212,8 @@ static cg_tile *to_pairs(cg *g, const cg_tile *x, vm_dtype to) {
 }
 
 static cg_tile *to_f32_tile(cg *g, const cg_tile *x) {
-    cg_tile *half = is_pair(x->elem) ? NULL
-                    : is_fp8(x->elem) && (g->arch->features & A_FP8_CVT) ? to_pairs(g, x, T_f16) : NULL;
+    const bool native = is_fp8(x->elem) && (g->arch->features & A_FP8_CVT);
+    cg_tile *half = x->elem == T_bool || vm_bits(x->elem) > 8 ? NULL : to_pairs(g, x, native ? T_f16 : T_bf16);
     if (!half && !is_pair(x->elem)) return NULL;
     const cg_tile *p = half ? half : x;
     cg_tile *r = cg_tile_new(g, T_f32, x->slots);

@@ -144,6 +144,8 @@ def run(ptx, words, size):
         elif op in ("cvt.u16.u32",): r = v[0] & 0xffff
         elif op == "shf.l.wrap.b32": r = ((v[1] & M) << 32 | v[0] & M) << (v[2] & 31) >> 32 & M
         elif op == "shf.r.wrap.b32": r = ((v[1] & M) << 32 | v[0] & M) >> (v[2] & 31) & M
+        elif op == "bfe.u32": r = v[0] >> v[1] & ((1 << v[2]) - 1)
+        elif op == "mul.wide.u16": r = (v[0] & 0xffff) * (v[1] & 0xffff)
         elif op == "prmt.b32": r = prmt(v[0] & M, v[1] & M, v[2])
         elif op == "lop3.b32":
             r = 0
