@@ -221,9 +221,9 @@ static cg_tile *to_f32_tile(cg *g, const cg_tile *x) {
     return r;
 }
 
-/// f32 and f16 to e4m3 and e5m2 by instruction: it saturates, as `as` does.
+/// f32, f16 and, by way of f32, bf16 to e4m3 and e5m2 by instruction: it saturates, as `as` does.
 static cg_tile *to_fp8(cg *g, const cg_tile *x, vm_dtype to) {
-    if (!(g->arch->features & A_FP8_CVT) || (x->elem != T_f32 && x->elem != T_f16)) return NULL;
+    if (!(g->arch->features & A_FP8_CVT) || (x->elem != T_f32 && !is_pair(x->elem))) return NULL;
     cg_tile *r = cg_tile_new(g, to, x->slots);
     const bool e4 = to == T_f8e4m3;
     for (uint32_t w = 0; w < r->nwords; w++) {
@@ -236,7 +236,11 @@ static cg_tile *to_fp8(cg *g, const cg_tile *x, vm_dtype to) {
                 p = cg_call(g, e4 ? "llvm.nvvm.f16x2.to.e4m3x2.rn" : "llvm.nvvm.f16x2.to.e5m2x2.rn",
                             g->t_i16, 1, &x->word[s / 2]);
             } else {
-                LLVMValueRef a[2] = {s + 1 < x->slots ? x->word[s + 1] : LLVMConstNull(g->t_f32), x->word[s]};
+                const bool wide = x->elem == T_f32;
+                LLVMValueRef lo = wide ? x->word[s] : cg_widen_pair(g, T_bf16, x->word[s / 2], 0);
+                LLVMValueRef hi = !wide ? cg_widen_pair(g, T_bf16, x->word[s / 2], 1)
+                                  : s + 1 < x->slots ? x->word[s + 1] : LLVMConstNull(g->t_f32);
+                LLVMValueRef a[2] = {hi, lo};
                 p = cg_call(g, e4 ? "llvm.nvvm.ff.to.e4m3x2.rn" : "llvm.nvvm.ff.to.e5m2x2.rn", g->t_i16, 2, a);
             }
             half[k] = LLVMBuildZExt(g->b, p, g->t_i32, "");
