@@ -186,7 +186,7 @@ void cg_reorder_view(cg *g, ir_op *op) {
     const uint32_t have = cg_ni32(x->elem, x->slots);
     LLVMValueRef *w = vm_newn(g->arena, LLVMValueRef, have + words + 1), *y = vm_newn(g->arena, LLVMValueRef, words + 1);
     cg_tile_to_i32(g, x, w);
-    const bool needed = bits_plan_make(g->arena, plain->elem, to, slots).form == BITS_NONE || !only_decoded(op, op->parent);
+    const bool needed = in || bits_plan_make(g->arena, plain->elem, to, slots).form == BITS_NONE || !only_decoded(op, op->parent);
     uint32_t *order = vm_newn(g->arena, uint32_t, n + 1), *from = vm_newn(g->arena, uint32_t, n + 1);
     bits_order(g->arena, plain->elem, to, slots, order);
     for (uint32_t k = 0; k < n; k++) from[in ? k : order[k]] = in ? order[k] : k;
