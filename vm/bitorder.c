@@ -211,10 +211,10 @@ static bits_plan plan_chunk(vm_arena *a, vm_dtype q, vm_dtype t, uint32_t slots)
     const unsigned mantissa = mantissa_of(t);
     search s = {.q = q, .form = plan.form, .b = d->bits, .window = mantissa, .slots = slots,
                 .words = (total + 31) / 32, .pairs = slots / 2, .best_cost = UINT32_MAX};
-    s.mask = plan.form == BITS_INT ? (uint16_t)((1u << d->bits) - 1)
+    s.mask = (uint16_t)(plan.form == BITS_INT ? ((1u << d->bits) - 1)
              : plan.form == BITS_WIDE_INT ? 0xff
              : plan.form == BITS_SCALE ? 0x7f80
-             : (uint16_t)(0x8000 | ((1u << (d->e + d->m)) - 1) << (mantissa - d->m));
+             : (0x8000 | ((1u << (d->e + d->m)) - 1) << (mantissa - d->m)));
     s.avail = vm_newn(a, uint16_t, s.words);
     s.left = vm_newn(a, uint16_t, s.words);
     s.rots = vm_newn(a, uint16_t, s.words);
