@@ -65,7 +65,7 @@ def ceilings(t):
     copy = graph_us([lambda s: z.copy_(x)] * 4)
     a = torch.randn(8192, 8192, device="cuda", dtype=torch.float16)
     flops = 2 * 8192**3 / graph_us([lambda s: torch.matmul(a, a)] * 4, 5) / 1e6
-    return {"read_TBps": best, "copy_TBps": 2 * n * 4 / copy / 1e6, "f16_TFLOPs": flops}
+    return {"read_TBps": best, "memcpy_TBps": 2 * n * 4 / copy / 1e6, "f16_TFLOPs": flops}
 
 
 def configs(m):
