@@ -227,7 +227,11 @@ static void clauses(check *c, const ast *n, const ast *meta) {
                 const ast *s = x->kid[k];
                 bool ok = s->kind != AST_SET;
                 for (size_t j = 0; !ok && j < sizeof known / sizeof *known; j++) ok = !strcmp(s->name, known[j]);
-                if (!ok) vm_report(c->e->comp, D_E0310, name_at(s), "'launch' has no entry '%s'", s->name);
+                if (!ok) {
+                    vm_diag *d = vm_report(c->e->comp, D_E0310, name_at(s), "'launch' has no entry '%s'", s->name);
+                    const char *near = vm_nearest(s->name, known, sizeof known / sizeof *known);
+                    if (near) vm_help(c->e->comp, d, "did you mean '%s'?", near);
+                }
                 for (uint32_t j = 0; j < s->nkids; j++) expr(c, s->kid[j]);
             }
         } else

@@ -16,30 +16,20 @@ static const ast *entry(const ast *clauses, const char *name) {
     return NULL;
 }
 
-static void known_entries(lower *l, const ast *clauses) {
-    static const char *const names[] = {"grid",    "warps",     "threads",
-                                        "cluster", "dependent", "static"};
-    for (uint32_t i = 0; i < clauses->nkids; i++) {
-        const ast *c = clauses->kid[i];
-        if (c->kind != AST_LAUNCH) continue;
-        for (uint32_t k = 0; k < c->nkids; k++) {
-            const ast *s = c->kid[k];
-            bool found = s->kind != AST_SET || !s->name;
-            for (size_t j = 0; j < sizeof names / sizeof *names; j++)
-                found = found || strcmp(s->name, names[j]) == 0;
-            if (found) continue;
-            vm_diag *d =
-                vm_report(l->c, D_E0360, s->span, "the launch clause has no '%s'", s->name);
-            const char *near = vm_nearest(s->name, names, sizeof names / sizeof *names);
-            if (near) vm_help(l->c, d, "did you mean '%s'?", near);
-        }
+/// What a launch clause may say but no launch does yet is an error, never ignored.
+static void refused_entries(lower *l, const ast *clauses) {
+    for (int i = 0; i < 2; i++) {
+        const ast *s = entry(clauses, i ? "static" : "dependent");
+        if (!s) continue;
+        vm_diag *d = vm_report(l->c, D_E0515, s->span, "'%s' launches cannot be made", s->name);
+        vm_help(l->c, d, "leave it out: launches of one stream run one after the other");
     }
 }
 
 bool lw_launch_shape(lower *l, const ast *clauses) {
     const ast *warps = entry(clauses, "warps"), *threads = entry(clauses, "threads");
     const ast *which = warps ? warps : threads;
-    known_entries(l, clauses);
+    refused_entries(l, clauses);
     if (!which || (warps && threads)) {
         vm_diag *d =
             vm_report(l->c, D_E0360, l->f->span, "the launch clause of '%s' says %s", l->f->kernel,
