@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Facts about the tree: folders include only those before them, only codegen sees LLVM, the README shows
-# the example that is tested, every embedded program is listed.
+# the example that is tested, every embedded program is listed, every target can be completed.
 set -u
 cd "$SRC" || exit 99
 failed=0
@@ -23,5 +23,11 @@ sed -n '/^```c$/,/^```$/p' README.md | sed '1d;$d' | cmp -s - tests/embed/embed.
 [ "$(sed -n '/^```c$/,/^```$/p' README.md | wc -l)" -le 42 ] || fail "the embedding example has grown beyond 40 lines"
 for p in programs/*.tvm programs/std/*.tvm; do
     grep -q "'${p#programs/}'" programs/meson.build || fail "$p is not embedded"
+done
+archs=$(sed -n 's/^ARCH(\([a-z0-9_]*\),.*/\1/p' vm/arch.def)
+for arch in $archs; do
+    for f in tools/completions/*; do
+        grep -qw "$arch" "$f" || fail "$f does not offer $arch"
+    done
 done
 exit $failed

@@ -10,9 +10,9 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/arena.h"
+
 static const char *fixtures = "tests/fixtures";
-static jmp_buf oom;
-static vm_arena *arena;
 
 static uint64_t seed = 0x9e3779b97f4a7c15u;
 static uint64_t bits(void) {
@@ -23,18 +23,6 @@ static uint64_t bits(void) {
 }
 static int below(int n) {
     return (int)(bits() % (uint64_t)n);
-}
-
-static int setup(void **state) {
-    (void)state;
-    arena = vm_arena_new(NULL, &oom);
-    return arena ? 0 : -1;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    vm_arena_free(arena);
-    return 0;
 }
 
 static const layout *parsed(const char *expr) {

@@ -9,9 +9,9 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/arena.h"
+
 enum { CASES = 5000 };
-static jmp_buf oom;
-static vm_arena *arena;
 
 static uint64_t seed = 0x2545f4914f6cdd1du;
 static int below(int n) {
@@ -19,18 +19,6 @@ static int below(int n) {
     seed ^= seed >> 7;
     seed ^= seed << 17;
     return (int)(seed % (uint64_t)n);
-}
-
-static int setup(void **state) {
-    (void)state;
-    arena = vm_arena_new(NULL, &oom);
-    return arena ? 0 : -1;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    vm_arena_free(arena);
-    return 0;
 }
 
 static void fresh(void) {

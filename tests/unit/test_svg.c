@@ -9,20 +9,8 @@
 
 #include <cmocka.h>
 
-static jmp_buf oom;
-static vm_arena *arena;
+#include "tests/unit/arena.h"
 
-static int setup(void **state) {
-    (void)state;
-    arena = vm_arena_new(NULL, &oom);
-    return arena ? 0 : -1;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    vm_arena_free(arena);
-    return 0;
-}
 
 static void parsed(const char *expr, const layout **f, const shared_layout **s) {
     const char *why = "";
