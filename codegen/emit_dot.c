@@ -8,45 +8,69 @@
 
 typedef struct {
     const layout *l;
-    const int32_t *table; // [thread][slot][2]
-    const int32_t *first; // thread 0: row * cols + col -> slot, -1: not held
-    int rows, cols;
+    const int32_t *table; // [thread][slot]: matrix of the stack, row, column
+    const int32_t *first; // thread 0: (matrix, row, column) -> slot, -1: not held
+    int matrices, rows, cols;
 } operand;
 
+static int32_t held_at(const operand *o, int matrix, int row, int col) {
+    return o->first[((size_t)matrix * (size_t)o->rows + (size_t)row) * (size_t)o->cols + (size_t)col];
+}
+
 static operand operand_of(cg *g, const layout *l) {
-    operand o = {.l = l, .table = layout_table(g->arena, l), .rows = l->shape[0], .cols = l->shape[1]};
-    int32_t *first = vm_newn(g->arena, int32_t, (size_t)o.rows * (size_t)o.cols);
-    for (int i = 0; i < o.rows * o.cols; i++) first[i] = -1;
-    for (int s = l->slots - 1; s >= 0; s--) first[o.table[s * 2] * o.cols + o.table[s * 2 + 1]] = s;
+    const int r = l->rank;
+    operand o = {.l = l, .rows = l->shape[r - 2], .cols = l->shape[r - 1]};
+    const size_t cells = (size_t)l->threads * (size_t)l->slots;
+    const int32_t *table = layout_table(g->arena, l);
+    int32_t *triple = vm_newn(g->arena, int32_t, 3 * cells);
+    for (size_t i = 0; i < cells; i++) {
+        const int32_t *x = table + i * (size_t)r;
+        int32_t matrix = 0;
+        for (int d = 0; d < r - 2; d++) matrix = matrix * l->shape[d] + x[d];
+        triple[3 * i] = matrix;
+        triple[3 * i + 1] = x[r - 2];
+        triple[3 * i + 2] = x[r - 1];
+    }
+    size_t all = 1;
+    for (int d = 0; d < r; d++) all *= (size_t)l->shape[d];
+    int32_t *first = vm_newn(g->arena, int32_t, all);
+    for (size_t i = 0; i < all; i++) first[i] = -1;
+    for (int s = l->slots - 1; s >= 0; s--) {
+        const int32_t *x = triple + 3 * s;
+        first[((size_t)x[0] * (size_t)o.rows + (size_t)x[1]) * (size_t)o.cols + (size_t)x[2]] = s;
+    }
+    o.matrices = (int)(all / ((size_t)o.rows * (size_t)o.cols));
+    o.table = triple;
     o.first = first;
     return o;
 }
 
-static const int32_t *at(const operand *o, int t, int s) { return o->table + ((size_t)t * (size_t)o->l->slots + (size_t)s) * 2; }
+static const int32_t *at(const operand *o, int t, int s) { return o->table + ((size_t)t * (size_t)o->l->slots + (size_t)s) * 3; }
 
-/// Slots of the fragment of `atom` whose origin is (row, col) for warp 0, checked for every thread:
-/// warp w's origin is its own (org[w]), along the axes that move with the accumulator tile.
+/// Slots of the fragment of `atom` whose origin is (row, col) of `matrix` for warp 0, checked for every
+/// thread: warp w's origin is its own (org[w]), along the axes that move with the accumulator tile.
 static bool fragment(const operand *o, const layout *atom, const int32_t *org, int warps, bool rows_move, bool cols_move,
                      int row, int col, int32_t *slots) {
+    const int matrix = org[0];
     for (int j = 0; j < atom->slots; j++) {
         int32_t in[2];
         layout_index(atom, 0, j, in);
         const int r = row + in[0], c = col + in[1];
-        if (r >= o->rows || c >= o->cols || (slots[j] = o->first[r * o->cols + c]) < 0) return false;
+        if (matrix >= o->matrices || r >= o->rows || c >= o->cols || (slots[j] = held_at(o, matrix, r, c)) < 0) return false;
         for (int w = 0; w < warps; w++)
             for (int lane = 0; lane < 32; lane++) {
                 layout_index(atom, lane, j, in);
-                const int wr = rows_move ? org[w * 2] - org[0] : 0, wc = cols_move ? org[w * 2 + 1] - org[1] : 0;
-                const int32_t *is = at(o, w * 32 + lane, slots[j]);
-                if (is[0] != row + wr + in[0] || is[1] != col + wc + in[1]) return false;
+                const int32_t *own = org + (size_t)w * 3, *is = at(o, w * 32 + lane, slots[j]);
+                const int wr = rows_move ? own[1] - org[1] : 0, wc = cols_move ? own[2] - org[2] : 0;
+                if (is[0] != own[0] || is[1] != row + wr + in[0] || is[2] != col + wc + in[1]) return false;
             }
     }
     return true;
 }
 
 /// Slots beyond the tile along k must not bring in NaNs: they are made zero.
-static const cg_tile *zero_dead(cg *g, const cg_tile *x, const ir_type *t) {
-    if (t->reg->shape[0] == t->dim[0] && t->reg->shape[1] == t->dim[1]) return x;
+static const cg_tile *zero_dead(cg *g, const cg_tile *x, const ir_type *t, int k) {
+    if (t->reg->shape[k] == t->dim[k]) return x;
     LLVMValueRef *s = vm_newn(g->arena, LLVMValueRef, x->slots), zero = cg_const(g, x->elem, 0);
     for (uint32_t i = 0; i < x->slots; i++) {
         LLVMValueRef live = cg_live(g, t, i);
@@ -63,10 +87,10 @@ typedef struct {
     LLVMValueRef *word;
 } source;
 
-static source source_of(cg *g, const ir_value *v) {
+static source source_of(cg *g, const ir_value *v, int k) {
     source s = {.elem = v->type.elem, .lazy = cg_lazy_new(g, v->def)};
     if (s.lazy) return s;
-    s.tile = zero_dead(g, cg_tile_of(g, v), &v->type);
+    s.tile = zero_dead(g, cg_tile_of(g, v), &v->type, k);
     s.word = vm_newn(g->arena, LLVMValueRef, cg_ni32(s.tile->elem, s.tile->slots));
     cg_tile_to_i32(g, s.tile, s.word);
     return s;
@@ -129,7 +153,7 @@ static void one(cg *g, const char *name, vm_dtype ta, vm_dtype tc, LLVMValueRef 
 
 void emit_dot(cg *g, ir_op *op) {
     const ir_type *ta = &op->ops[0]->type, *tb = &op->ops[1]->type, *tc = &op->res[0]->type;
-    const int threads = ir_group_threads(op), warps = threads / 32;
+    const int threads = ir_group_threads(op), warps = threads / 32, rank = tc->rank;
     infer_dot_choice ch;
     const char *why = "no tensor-core instruction";
     if (!infer_dot(g->arena, op, threads, ta->reg, tb->reg, tc->reg, &ch, &why)) {
@@ -138,24 +162,24 @@ void emit_dot(cg *g, ir_op *op) {
     }
     const mma_atom *atom = ch.atom;
     operand a = operand_of(g, ta->reg), b = operand_of(g, tb->reg), c = operand_of(g, tc->reg);
-    const source xa = source_of(g, op->ops[0]), xb = source_of(g, op->ops[1]);
+    const source xa = source_of(g, op->ops[0], rank - 1), xb = source_of(g, op->ops[1], rank - 2);
     const cg_tile *xc = cg_tile_of(g, op->ops[2]);
     LLVMValueRef *acc = vm_newn(g->arena, LLVMValueRef, xc->slots);
     for (uint32_t s = 0; s < xc->slots; s++) acc[s] = cg_slot(g, xc, s);
     const char *name = mma_name(g, atom, ta->elem, tb->elem, tc->elem);
     const int per = 32 / (int)vm_bits(ta->elem), na = atom->a->slots / per, nb = atom->b->slots / per;
-    int32_t *org = vm_newn(g->arena, int32_t, 2 * warps);
-    const int ksteps = (int)((ta->dim[1] + atom->k - 1) / atom->k);
+    int32_t *org = vm_newn(g->arena, int32_t, 3 * warps);
+    const int ksteps = (int)((ta->dim[rank - 1] + atom->k - 1) / atom->k);
     bool found = false, fits = true;
     for (int kk = 0; kk < ksteps && fits; kk++)
         for (int s = 0; s < tc->reg->slots && fits; s++) {
             const int32_t *o = at(&c, 0, s);
-            if (o[0] % atom->m || o[1] % atom->n || c.first[o[0] * c.cols + o[1]] != s) continue; // slot 0 of lane 0
+            if (o[1] % atom->m || o[2] % atom->n || held_at(&c, o[0], o[1], o[2]) != s) continue; // slot 0 of lane 0
             int32_t sc[8], sa[16], sb[16];
-            for (int w = 0; w < warps; w++) memcpy(org + 2 * w, at(&c, 32 * w, s), 2 * sizeof *org);
-            fits = fragment(&c, atom->c, org, warps, true, true, o[0], o[1], sc) &&
-                   fragment(&a, atom->a, org, warps, true, false, o[0], kk * atom->k, sa) &&
-                   fragment(&b, atom->b, org, warps, false, true, kk * atom->k, o[1], sb);
+            for (int w = 0; w < warps; w++) memcpy(org + 3 * w, at(&c, 32 * w, s), 3 * sizeof *org);
+            fits = fragment(&c, atom->c, org, warps, true, true, o[1], o[2], sc) &&
+                   fragment(&a, atom->a, org, warps, true, false, o[1], kk * atom->k, sa) &&
+                   fragment(&b, atom->b, org, warps, false, true, kk * atom->k, o[2], sb);
             if (!fits) break;
             LLVMValueRef ra[8], rb[8];
             for (int i = 0; i < na; i++) ra[i] = packed(g, &xa, sa + i * per);
@@ -169,7 +193,8 @@ void emit_dot(cg *g, ir_op *op) {
                   "use the layouts of one mma.dot(…) for all three");
         return;
     }
-    cg_remark(g, op, "dot %lldx%lldx%lld by %s", (long long)tc->dim[0], (long long)tc->dim[1], (long long)ta->dim[1], name + 10);
+    cg_remark(g, op, "dot %lldx%lldx%lld by %s", (long long)tc->dim[rank - 2], (long long)tc->dim[rank - 1],
+              (long long)ta->dim[rank - 1], name + 10);
     cg_set_tile(g, op->res[0], cg_tile_from_slots(g, tc->elem, xc->slots, acc));
 }
 

@@ -156,6 +156,36 @@ static bool wgmma_choice(vm_arena *ar, const ir_op *op, int threads, infer_dot_c
     return l != NULL;
 }
 
+/// The part of a stack's layout that counts matrices: f with f * (one matrix) = l, NULL if there is none.
+static const layout *stack_part(vm_arena *ar, const layout *l, const layout *matrix, int rank) {
+    const int32_t lead[LAYOUT_MAX_RANK] = {0, 1, 2, 3, 4, 5, 6, 7};
+    const layout *one = l && l->rank == rank ? layout_unsqueeze(ar, matrix, rank - 2, lead, NULL) : NULL;
+    const layout *f = one ? layout_divide(ar, l, one, NULL) : NULL;
+    return f && f->shape[rank - 2] == 1 && f->shape[rank - 1] == 1 ? f : NULL;
+}
+
+/// `warps` warps share a stack of matrices: each takes neighbours, from the first dimension on.
+static const layout *stack_of(vm_arena *ar, const ir_type *c, int warps) {
+    int32_t across[LAYOUT_MAX_RANK], within[LAYOUT_MAX_RANK];
+    for (int d = 0; d < c->rank; d++) {
+        const int64_t n = d < c->rank - 2 ? c->dim[d] : 1;
+        across[d] = 1;
+        while (across[d] < n && warps % (2 * across[d]) == 0) across[d] *= 2;
+        if (warps <= n) across[d] = warps;
+        warps /= across[d];
+        within[d] = (int32_t)up(n, across[d]);
+    }
+    const layout *s = warps == 1 ? layout_spatial(ar, c->rank, across, NULL, NULL) : NULL;
+    return s ? layout_compose(ar, s, layout_local(ar, c->rank, within, NULL), NULL) : NULL;
+}
+
+/// `matrix` for each of a stack.
+static const layout *stacked(vm_arena *ar, const layout *stack, const layout *matrix) {
+    const int32_t lead[LAYOUT_MAX_RANK] = {0, 1, 2, 3, 4, 5, 6, 7};
+    const layout *one = stack && matrix ? layout_unsqueeze(ar, matrix, stack->rank - 2, lead, NULL) : NULL;
+    return one ? layout_compose(ar, stack, one, NULL) : NULL;
+}
+
 bool infer_dot(vm_arena *ar, const ir_op *op, int threads, const layout *ka, const layout *kb,
                const layout *kc, infer_dot_choice *out, const char **why) {
     if (op->inst == I_wgmma) return wgmma_choice(ar, op, threads, out, why);
@@ -167,28 +197,39 @@ bool infer_dot(vm_arena *ar, const ir_op *op, int threads, const layout *ka, con
         return false;
     }
     const mma_atom *atom = mma_atom_find(ar, name);
-    const int warps = threads / 32;
+    const int warps = threads / 32, rank = c->rank;
+    const int64_t depth = a->dim[rank - 1];
     if (!atom || threads % 32) {
         if (why) *why = "a dot needs whole warps";
         return false;
     }
     long best = -1;
-    for (int wm = 1; wm <= warps; wm++) {
-        if (warps % wm) continue;
-        const int wn = warps / wm;
-        const int rm = (int)up(c->dim[0], (int64_t)atom->m * wm), rn = (int)up(c->dim[1], (int64_t)atom->n * wn),
-                  rk = (int)up(a->dim[1], atom->k);
+    for (int wm = 1, wn = 1; wm <= warps; wn < warps ? wn++ : (wm++, wn = 1)) {
+        if (warps % (wm * wn) || (rank == 2 && wm * wn != warps)) continue;
+        const int rm = (int)up(c->dim[rank - 2], (int64_t)atom->m * wm), rn = (int)up(c->dim[rank - 1], (int64_t)atom->n * wn),
+                  rk = (int)up(depth, atom->k);
         const mma_dot *d = mma_dot_make(ar, atom, wm, wn, rm, rn, rk, NULL);
         if (!d || d->a->slots > LAYOUT_MAX_SLOTS || d->b->slots > LAYOUT_MAX_SLOTS) continue;
-        const bool fc = !kc || infer_same_owners(ar, kc, d->c), fa = !ka || infer_same_owners(ar, ka, d->a),
-                   fb = !kb || infer_same_owners(ar, kb, d->b);
+        const layout *da = d->a, *db = d->b, *dc = d->c;
+        if (rank > 2) {
+            const layout *s = stack_part(ar, kc, dc, rank);
+            if (!s) s = stack_part(ar, ka, da, rank);
+            if (!s) s = stack_part(ar, kb, db, rank);
+            if (!s) s = stack_of(ar, c, warps / (wm * wn));
+            da = stacked(ar, s, da);
+            db = stacked(ar, s, db);
+            dc = stacked(ar, s, dc);
+            if (!da || !db || !dc || dc->threads != threads || da->slots > LAYOUT_MAX_SLOTS || db->slots > LAYOUT_MAX_SLOTS) continue;
+        }
+        const bool fc = !kc || infer_same_owners(ar, kc, dc), fa = !ka || infer_same_owners(ar, ka, da),
+                   fb = !kb || infer_same_owners(ar, kb, db);
         // agreement first (the accumulator most), then few registers and square warp grids
-        const long words = (long)d->a->slots * (long)vm_bits(a->elem) / 32 + (long)d->b->slots * (long)vm_bits(b->elem) / 32 +
-                           (long)d->c->slots * (long)vm_bits(c->elem) / 32;
+        const long words = (long)da->slots * (long)vm_bits(a->elem) / 32 + (long)db->slots * (long)vm_bits(b->elem) / 32 +
+                           (long)dc->slots * (long)vm_bits(c->elem) / 32;
         const long score = (fc ? 4000000L : 0) + (fa ? 2000000L : 0) + (fb ? 2000000L : 0) + 1000000L - words;
         if (score > best) {
             best = score;
-            *out = (infer_dot_choice){.a = fa && ka ? ka : d->a, .b = fb && kb ? kb : d->b, .c = fc && kc ? kc : d->c, .atom = atom};
+            *out = (infer_dot_choice){.a = fa && ka ? ka : da, .b = fb && kb ? kb : db, .c = fc && kc ? kc : dc, .atom = atom};
         }
     }
     if (best < 0 && why) *why = vm_format(ar, "no arrangement of %d warps fits the tiles", warps);

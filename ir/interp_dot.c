@@ -32,7 +32,7 @@ KERNEL(dot_f64, double)
 KERNEL(dot_u32, uint32_t)
 
 typedef struct {
-    size_t m, n, k;
+    size_t stack, m, n, k;
     vm_dtype ta, tb, tc;
     uint32_t load_a, load_b; // slot + 1 of a buffer when the operand is a view
     uint32_t fa, fb, fc;     // converted operands
@@ -43,6 +43,11 @@ static void widen(vm_dtype t, vm_dtype acc, size_t n, const void *src, void *dst
     else if (vm_is_float(acc)) vm_bulk_to_f32(t, n, src, dst);
     else vm_bulk_cast(t, T_i32, n, src, dst, vm_default_rounding(T_i32));
 }
+
+/// The products of a stack of matrices, one after the other.
+#define STACK(kernel, T, to)                                                                       \
+    for (size_t t = 0; t < all; t++)                                                               \
+        kernel(z->m, z->n, z->k, (const T *)fa + t * na, (const T *)fb + t * nb, (T *)(to) + t * nc)
 
 H(dot) {
     const dot_info *z = i->x;
@@ -58,25 +63,25 @@ H(dot) {
         if (!view_load(m, view_of(s->r[i->b]), t, &why)) return vm_trap(m, s, i, "%s", why);
         b = t;
     }
-    const size_t na = z->m * z->k, nb = z->k * z->n, nc = z->m * z->n;
+    const size_t na = z->m * z->k, nb = z->k * z->n, nc = z->m * z->n, all = z->stack;
     void *fa = tile_of(s->r[z->fa]), *fb = tile_of(s->r[z->fb]), *d = tile_of(s->r[i->d]);
-    widen(z->ta, z->tc, na, a, fa);
-    widen(z->tb, z->tc, nb, b, fb);
+    widen(z->ta, z->tc, all * na, a, fa);
+    widen(z->tb, z->tc, all * nb, b, fb);
     const void *c = tile_of(s->r[i->c]);
     if (z->tc == T_f32) {
-        if (c != d) memcpy(d, c, nc * 4);
-        dot_f32(z->m, z->n, z->k, fa, fb, d);
+        if (c != d) memcpy(d, c, all * nc * 4);
+        STACK(dot_f32, float, d);
     } else if (z->tc == T_f64) {
-        if (c != d) memcpy(d, c, nc * 8);
-        dot_f64(z->m, z->n, z->k, fa, fb, d);
+        if (c != d) memcpy(d, c, all * nc * 8);
+        STACK(dot_f64, double, d);
     } else if (vm_is_float(z->tc)) {
         float *fc = tile_of(s->r[z->fc]);
-        vm_bulk_to_f32(z->tc, nc, c, fc);
-        dot_f32(z->m, z->n, z->k, fa, fb, fc);
-        vm_bulk_cast(T_f32, z->tc, nc, fc, d, vm_default_rounding(z->tc));
+        vm_bulk_to_f32(z->tc, all * nc, c, fc);
+        STACK(dot_f32, float, fc);
+        vm_bulk_cast(T_f32, z->tc, all * nc, fc, d, vm_default_rounding(z->tc));
     } else {
-        if (c != d) memcpy(d, c, nc * 4);
-        dot_u32(z->m, z->n, z->k, fa, fb, d);
+        if (c != d) memcpy(d, c, all * nc * 4);
+        STACK(dot_u32, uint32_t, d);
     }
     return i + 1;
 }
@@ -84,14 +89,16 @@ H(dot) {
 void cc_dot(cc *c, const ir_op *op) {
     const ir_type *a = &op->ops[0]->type, *b = &op->ops[1]->type, *r = &op->res[0]->type;
     dot_info *z = vm_new(c->arena, dot_info);
-    *z = (dot_info){.m = (size_t)a->dim[0], .k = (size_t)a->dim[1], .n = (size_t)b->dim[1],
-                    .ta = a->elem, .tb = b->elem, .tc = r->elem};
+    const int rank = r->rank;
+    *z = (dot_info){.stack = 1, .m = (size_t)a->dim[rank - 2], .k = (size_t)a->dim[rank - 1],
+                    .n = (size_t)b->dim[rank - 1], .ta = a->elem, .tb = b->elem, .tc = r->elem};
+    for (int d = 0; d < rank - 2; d++) z->stack *= (size_t)r->dim[d];
     const size_t wide = r->elem == T_f64 ? 8 : 4;
-    if (a->space != IS_REG) z->load_a = 1 + cc_buf(c, z->m * z->k * vm_cell(a->elem));
-    if (b->space != IS_REG) z->load_b = 1 + cc_buf(c, z->k * z->n * vm_cell(b->elem));
-    z->fa = cc_buf(c, z->m * z->k * wide);
-    z->fb = cc_buf(c, z->k * z->n * wide);
-    z->fc = vm_is_float(r->elem) && wide != vm_cell(r->elem) ? cc_buf(c, z->m * z->n * 4) : 0;
+    if (a->space != IS_REG) z->load_a = 1 + cc_buf(c, z->stack * z->m * z->k * vm_cell(a->elem));
+    if (b->space != IS_REG) z->load_b = 1 + cc_buf(c, z->stack * z->k * z->n * vm_cell(b->elem));
+    z->fa = cc_buf(c, z->stack * z->m * z->k * wide);
+    z->fb = cc_buf(c, z->stack * z->k * z->n * wide);
+    z->fc = vm_is_float(r->elem) && wide != vm_cell(r->elem) ? cc_buf(c, z->stack * z->m * z->n * 4) : 0;
     const uint32_t x = cc_use(c, op->ops[0]), y = cc_use(c, op->ops[1]), acc = cc_use(c, op->ops[2]);
     const uint32_t at = cc_put(c, op, dot, cc_def(c, op->res[0]), x, y, 0);
     cc_at(c, at)->c = acc;

@@ -152,26 +152,34 @@ static fe_value *dot(lower *l, vm_inst i, const char *name, uint32_t n, fe_value
         x[k] = i == I_wgmma && shared ? v[k]->rt
                                       : lw_tile(l, v[k], vm_format(l->a, "'%s'", name), s[k]);
         if (!x[k]) return fe_poison(l->e);
-        if (x[k]->type.rank != 2) return lw_bad_args(l, name, "matrices (rank 2)", s[k]);
+        if (x[k]->type.rank < 2 || (i == I_wgmma && x[k]->type.rank > 2))
+            return lw_bad_args(l, name, i == I_wgmma ? "matrices (rank 2)" : "matrices or stacks of them (rank 2 and more)", s[k]);
     }
-    const int64_t dim[2] = {x[0]->type.dim[0], x[1]->type.dim[1]};
+    const int rank = x[0]->type.rank; // dimensions before the last two count matrices
+    int64_t dim[LAYOUT_MAX_RANK];
+    memcpy(dim, x[0]->type.dim, sizeof dim);
+    dim[rank - 1] = x[1]->type.dim[x[1]->type.rank - 1];
     if (n == 2 || lw_number(v[2]) || lw_in_space(v[2], IS_SCALAR)) {
         const vm_dtype e = x[0]->type.elem;
         vm_dtype t = e == T_i8 || e == T_u8 ? T_i32 : e == T_f64 ? T_f64 : T_f32;
         if (n == 3) lw_dtype_of(l, v[2], &t);
         ir_value *z = n == 2 ? ir_const(&l->b, t, 0) : lw_scalar(l, v[2], t, s[2]);
         if (!z) return fe_poison(l->e);
-        x[2] = ir_emit1(&l->b, I_full, 1, &z, ir_reg(t, 2, dim, NULL));
+        x[2] = ir_emit1(&l->b, I_full, 1, &z, ir_reg(t, rank, dim, NULL));
     } else if (i == I_wgmma && lw_in_space(v[2], IS_REG) && v[2]->rt->type.inflight)
         x[2] = v[2]->rt;
     else
         x[2] = lw_tile(l, v[2], vm_format(l->a, "'%s'", name), s[2]);
     if (!x[2]) return fe_poison(l->e);
     const ir_type *c = &x[2]->type;
-    if (x[0]->type.dim[1] != x[1]->type.dim[0] || x[0]->type.dim[1] < 0 || c->rank != 2 ||
-        c->dim[0] != dim[0] || c->dim[1] != dim[1]) {
+    const int64_t depth = x[0]->type.dim[rank - 1];
+    bool fits = x[1]->type.rank == rank && c->rank == rank && depth >= 0 && depth == x[1]->type.dim[rank - 2];
+    for (int d = 0; d < rank && fits; d++)
+        fits = c->dim[d] == dim[d] && (d >= rank - 2 || x[1]->type.dim[d] == dim[d]);
+    if (!fits) {
         vm_diag *d = vm_report(l->c, D_E0356, at,
-                               "shapes of '%s' do not fit: a[M, K], b[K, N], c[M, N]", name);
+                               "shapes of '%s' do not fit: a[M, K], b[K, N], c[M, N], all with the same "
+                               "dimensions before these", name);
         for (int k = 0; k < 3; k++)
             vm_note(l->c, d, "%c is %s", "abc"[k], ir_type_text(l->a, &x[k]->type));
         return fe_poison(l->e);

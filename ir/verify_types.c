@@ -198,9 +198,11 @@ static bool check_tile(ir_checker *k, const ir_op *op) {
 static bool check_dot(ir_checker *k, const ir_op *op) {
     const ir_type *a = &op->ops[0]->type, *b = &op->ops[1]->type, *c = &op->ops[2]->type;
     const ir_type *res = &op->res[0]->type;
-    NEED(a->rank == 2 && b->rank == 2 && c->rank == 2, "operands are not matrices");
-    NEED(a->dim[0] == c->dim[0] && a->dim[1] == b->dim[0] && b->dim[1] == c->dim[1],
+    const int r = c->rank;
+    NEED(r >= 2 && a->rank == r && b->rank == r && (op->inst == I_dot || r == 2), "operands are not matrices");
+    NEED(a->dim[r - 2] == c->dim[r - 2] && a->dim[r - 1] == b->dim[r - 2] && b->dim[r - 1] == c->dim[r - 1],
          "extents do not fit: a[M, K], b[K, N], c[M, N]");
+    for (int d = 0; d < r - 2; d++) NEED(a->dim[d] == c->dim[d] && b->dim[d] == c->dim[d], "stacks differ");
     NEED(c->space == IS_REG && res->space == IS_REG && res->elem == c->elem && same_shape(res, c),
          "result is not of the accumulator's type");
     if (op->inst == I_dot) {
