@@ -297,6 +297,20 @@ static LLVMValueRef cached(cg *g, const layout *l, int dim) {
     return x;
 }
 
+LLVMValueRef cg_warp(cg *g) {
+    if (g->group->warp) return g->group->warp;
+    LLVMBasicBlockRef here = LLVMGetInsertBlock(g->b);
+    LLVMMetadataRef loc = LLVMGetCurrentDebugLocation2(g->b);
+    LLVMPositionBuilderBefore(g->b, LLVMGetBasicBlockTerminator(g->group->prologue));
+    LLVMSetCurrentDebugLocation2(g->b, NULL);
+    // Through a shuffle, so that ptxas knows it to be uniform.
+    LLVMValueRef a[4] = {cg_i32(g, -1), LLVMBuildLShr(g->b, g->group->tid, cg_i32(g, 5), ""), cg_i32(g, 0), cg_i32(g, 31)};
+    g->group->warp = cg_call(g, "llvm.nvvm.shfl.sync.idx.i32", g->t_i32, 4, a);
+    LLVMPositionBuilderAtEnd(g->b, here);
+    LLVMSetCurrentDebugLocation2(g->b, loc);
+    return g->group->warp;
+}
+
 LLVMValueRef cg_index_thread(cg *g, const layout *l, int dim) { return cached(g, l, dim); }
 
 int32_t cg_index_slot(const layout *l, uint32_t slot, int dim) {

@@ -36,6 +36,7 @@ typedef struct cg_group {
     LLVMValueRef tid;            // index of the thread in the group, i32
     LLVMBasicBlockRef prologue;  // dominates all of the group's code, ends in a branch: place for caches
     struct cg_cache *cache;      // thread parts of indices
+    LLVMValueRef warp;           // cg_warp
 } cg_group;
 
 typedef struct cg_loop cg_loop;  // emit_control.c: targets of break, continue, leave, return
@@ -117,6 +118,7 @@ bool cg_first_slot(const layout *l, uint32_t slot);
 LLVMValueRef cg_tid(cg *g);                                // in the group
 LLVMValueRef cg_lane(cg *g);
 LLVMValueRef cg_elected(cg *g);                            // i1: first thread of the group
+LLVMValueRef cg_warp(cg *g);                               // i32, known to be uniform: warp in the group
 
 // ---- emit.c: code -------------------------------------------------------------------------------
 
@@ -172,6 +174,21 @@ cg_tile *cg_cast_tile(cg *g, const cg_tile *x, vm_dtype to, vm_rounding r);     
 enum cg_shfl { CG_SHFL_IDX, CG_SHFL_UP, CG_SHFL_DOWN, CG_SHFL_XOR };
 /// Any scalar or word of up to 64 bits (i1 too); lane: i32; mask: i32, NULL: all lanes.
 LLVMValueRef cg_shuffle(cg *g, enum cg_shfl how, LLVMValueRef x, LLVMValueRef lane, LLVMValueRef mask);
+
+// ---- emit_bulk.c --------------------------------------------------------------------------------
+
+/// Code for one thread of the group, always the same one, chosen so that ptxas issues to the copy
+/// engine without a loop over lanes. Not inside simt.
+typedef struct {
+    cg_guard warp, lane;
+} cg_issue;
+cg_issue cg_issue_begin(cg *g);
+void cg_issue_end(cg *g, cg_issue *k);
+/// Announces bytes (i32) on the mbarrier (i32 shared address); no arrival. By one thread.
+void cg_expect_bytes(cg *g, LLVMValueRef barrier, LLVMValueRef bytes);
+/// i64 policy for .L2::cache_hint of evict = first or last; NULL: none is needed.
+LLVMValueRef cg_cache_policy(cg *g, const char *evict);
+void cg_bulk_copy(cg *g, ir_op *op);                       // copy_async via = bulk
 
 // ---- emit_sync.c --------------------------------------------------------------------------------
 

@@ -67,11 +67,6 @@ static bool refuse_sub_byte(cg *g, const ir_op *op, const cg_place *p, unsigned 
     return true;
 }
 
-/// How long L2 should keep what is read: a policy for the copies of one operation.
-static LLVMValueRef cache_policy(cg *g, const char *evict) {
-    return cg_asm(g, vm_format(g->arena, "createpolicy.fractional.L2::evict_%s.b64 $0, 1.0;", evict), "=l", g->t_i64, 0, NULL, false);
-}
-
 /// cp.async under a policy; args: shared address, global address, bytes to read or NULL.
 static void hinted(cg *g, unsigned bytes, LLVMValueRef const *args, LLVMValueRef policy) {
     LLVMValueRef a[4] = {LLVMBuildPtrToInt(g->b, args[0], g->t_i32, ""), LLVMBuildPtrToInt(g->b, args[1], g->t_i64, ""), policy, args[2]};
@@ -109,7 +104,7 @@ static void copy(cg *g, ir_op *op, bool async) {
         vm_help(g->comp, d, "state that the row length is a multiple of %u: 'requires … %% %u == 0;'", 128 / dst.bits, 128 / dst.bits);
     }
     const char *evict = ir_str(op, AT_evict);
-    LLVMValueRef policy = evict && hw ? cache_policy(g, evict) : NULL;
+    LLVMValueRef policy = hw ? cg_cache_policy(g, evict) : NULL;
     if (evict && !hw) {
         cg_refuse(g, op, vm_format(g->arena, "evict = %s on a copy through registers", evict),
                   "copy_async from global to shared memory in pieces of 4, 8 or 16 aligned bytes honours it");
@@ -185,6 +180,10 @@ void emit_copy(cg *g, ir_op *op) { copy(g, op, false); }
 
 void emit_copy_async(cg *g, ir_op *op) {
     const char *via = ir_str(op, AT_via);
+    if (via && !strcmp(via, "bulk")) {
+        cg_bulk_copy(g, op);
+        return;
+    }
     if (op->nops > 2 && via && strcmp(via, "cp_async") != 0) {
         cg_refuse(g, op, vm_format(g->arena, "copy_async(…, via = %s)", via), "leave 'via' out: every thread copies its part by cp.async");
         return;

@@ -161,6 +161,7 @@ void cc_commit_group(cc *c, const ir_op *op) { cc_put(c, op, commit, 0, 0, 0, 0)
 void cc_wait_group(cc *c, const ir_op *op) {
     cc_put(c, op, wait_group, 0, 0, 0, (uint32_t)ir_int(op, AT_count, 0));
 }
+void cc_wait_stores(cc *c, const ir_op *op) { (void)c, (void)op; } // stores land at once
 void cc_wait_previous(cc *c, const ir_op *op) { (void)c, (void)op; } // launches run one after another
 void cc_launch_next(cc *c, const ir_op *op) { (void)c, (void)op; }
 void cc_fence(cc *c, const ir_op *op) { (void)c, (void)op; } // memory is one and in order

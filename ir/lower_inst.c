@@ -162,7 +162,7 @@ static fe_value *copies(lower *l, vm_inst i, const char *name, const fe_args *ar
     if (!same_dims(l, name, &ops[0]->type, &ops[1]->type, true, at)) return fe_poison(l->e);
     ir_op *op = ir_emit(&l->b, i, n, ops, 0, NULL);
     attr_str(l, args, "via", AT_via, op, " cp_async bulk tensor ");
-    attr_str(l, args, "evict", AT_evict, op, " first last ");
+    attr_str(l, args, "evict", AT_evict, op, " first last normal ");
     if (i == I_tma_reduce) attr_str(l, args, "op", AT_op, op, " add min max and or xor ");
     const int64_t mask = lw_named_int(l, args, "multicast", 0);
     if (mask) ir_set_int(op, AT_multicast, mask);

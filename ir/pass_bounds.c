@@ -416,7 +416,9 @@ static void visit(ir_op *op, void *user) {
         ir_access a;
         if (!ir_trace(views[i], &a)) return;
         if (a.root->inst != I_global_view && a.root->inst != I_alloc_shared && a.root->inst != I_reshape) return;
-        for (int d = 0; d < a.rank; d++) need[d] = need[d] || cell || !inside(k, views[i], &a, d);
+        // The copy engine and cp.async write the whole shared tile.
+        const bool tile = vm_insts[op->inst].cls == C_ASYNC && views[i]->type.space == IS_SHARED && ir_elems(&views[i]->type) >= 0;
+        for (int d = 0; d < a.rank && !tile; d++) need[d] = need[d] || cell || !inside(k, views[i], &a, d);
         if (views[i]->type.space != IS_GLOBAL) continue;
         global = true;
         const int64_t m = alignment(k, views[i], &a);

@@ -2,17 +2,17 @@
 // Programs that must be rejected: every file of tests/errors says in comments what is reported,
 //     // expect: E0201 9:14 part of the message
 // and nothing else may be. `// stage: NAME` chooses how far the file is taken: parse (default), compile
-// (all passes, for the VM), ptx (for sm_80).
+// (all passes, for the VM), ptx (for sm_80, or the target named behind it).
 #include "runtime/compile.h"
 #include "tests/unit/golden.h"
 
 static const char *fixtures;
 
 /// The file taken through the stage; NULL: there is no such stage.
-static rt_compilation *compiled(const char *name, const char *text, size_t size, const char *stage) {
+static rt_compilation *compiled(const char *name, const char *text, size_t size, const char *stage, const char *arch) {
     rt_options o = {.name = name, .text = text, .size = size};
     if (!strcmp(stage, "ptx")) {
-        o.arch = vm_arch_find("sm_80");
+        o.arch = vm_arch_find(arch);
         o.stage = RT_STAGE_PTX;
     } else if (!strcmp(stage, "compile")) o.stage = RT_STAGE_IR;
     else if (!strcmp(stage, "parse")) o.stage = RT_STAGE_AST;
@@ -43,7 +43,7 @@ static bool meets(vm_comp *c, const expected *e, const vm_diag *d) {
 static void check(const char *path) {
     static expected want[256];
     size_t n = 0, size = 0;
-    char *text = read_text(path, &size), stage[32] = "parse";
+    char *text = read_text(path, &size), stage[32] = "parse", arch[32] = "sm_80";
     assert_non_null(text);
     for (const char *p = text; (p = strstr(p, "// expect: ")); p++) {
         assert_true(n < sizeof want / sizeof *want);
@@ -53,9 +53,10 @@ static void check(const char *path) {
             fail_msg("%s: cannot read '%.40s'", path, p);
     }
     const char *s = strstr(text, "// stage: ");
-    if (s) sscanf(s, "// stage: %31s", stage);
+    if (s) sscanf(s, "// stage: %31s %31s", stage, arch);
+    if (!vm_arch_find(arch)) strcpy(arch, "sm_80"); // the line after it
 
-    rt_compilation *const x = compiled(strrchr(path, '/') + 1, text, size, stage);
+    rt_compilation *const x = compiled(strrchr(path, '/') + 1, text, size, stage, arch);
     if (!x) fail_msg("%s: unknown stage %s", path, stage);
     vm_comp *const c = x->comp;
     for (const vm_diag *d = c->diags; d; d = d->next) {
