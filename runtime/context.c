@@ -3,7 +3,7 @@
 // that a context owns.
 #include <stdlib.h>
 #include <string.h>
-#include "runtime/runtime.h"
+#include "runtime/vgpu/backend.h"
 
 void *rt_alloc(tilus_context *c, size_t size) {
     void *p = c->alloc.alloc(c->alloc.user, size);
@@ -83,12 +83,29 @@ static tilus_status open_gpu(tilus_context *c, int ordinal) {
     return TILUS_OK;
 }
 
+static tilus_status vgpu_options(tilus_context *c, const tilus_vgpu_params *p, vg_options *out) {
+    static const tilus_vgpu_params none;
+    if (!p) p = &none;
+    const vm_arch *const a = vm_arch_find(p->arch ? p->arch : "sm_90a");
+    if (!a || a->sm > 90 || p->threads < 0 || p->threads > 1024)
+        return rt_fail(c, TILUS_INVALID_ARGUMENT, "the virtual GPU is an sm_80, sm_86, sm_89 or sm_90a, not '%s', with 0 to 1024 threads",
+                       p->arch ? p->arch : "");
+    *out = (vg_options){.sm = a->sm, .threads = p->threads, .schedule = p->schedule, .sanitize = p->sanitize != 0,
+                        .profile = p->profile != 0, .print = rt_print, .user = c};
+    return TILUS_OK;
+}
+
 static tilus_status open_device(tilus_context *c, const tilus_context_params *p, const rt_driver *table) {
     c->device = TILUS_DEVICE_VM;
     snprintf(c->name, sizeof c->name, "vm");
     if (p->device == TILUS_DEVICE_VM) return TILUS_OK;
     tilus_status s = TILUS_OK;
-    if (table) c->cu = *table;
+    if (p->device == TILUS_DEVICE_VGPU) {
+        vg_options o;
+        s = vgpu_options(c, p->vgpu, &o);
+        if (s != TILUS_OK) return s;
+        rt_vgpu_driver(&c->cu, &o);
+    } else if (table) c->cu = *table;
     else {
         char why[400];
         s = rt_driver_load(&c->cu, why, sizeof why);
@@ -97,12 +114,12 @@ static tilus_status open_device(tilus_context *c, const tilus_context_params *p,
     c->has_driver = s == TILUS_OK;
     if (s == TILUS_OK) s = open_gpu(c, p->ordinal);
     if (s == TILUS_OK) {
-        c->device = TILUS_DEVICE_CUDA;
+        c->device = p->device == TILUS_DEVICE_VGPU ? TILUS_DEVICE_VGPU : TILUS_DEVICE_CUDA;
         return TILUS_OK;
     }
     c->arch = NULL;
     snprintf(c->name, sizeof c->name, "vm");
-    if (p->device == TILUS_DEVICE_CUDA) return s;
+    if (p->device != TILUS_DEVICE_AUTO) return s;
     rt_log(c, TILUS_LOG_INFO, "using the virtual machine: %s", c->error);
     c->error[0] = 0;
     return TILUS_OK;
@@ -114,7 +131,7 @@ tilus_status rt_context_create(const tilus_context_params *p, const rt_driver *t
     if (p->error && p->error_size) p->error[0] = 0;
     if (!out) return TILUS_INVALID_ARGUMENT;
     *out = NULL;
-    const bool bad = p->device < TILUS_DEVICE_AUTO || p->device > TILUS_DEVICE_VM || p->optimize < -1 || p->optimize > 3 ||
+    const bool bad = p->device < TILUS_DEVICE_AUTO || p->device > TILUS_DEVICE_VGPU || p->optimize < -1 || p->optimize > 3 ||
                      (p->alloc && (!p->alloc->alloc || !p->alloc->release));
     if (bad) {
         if (p->error) snprintf(p->error, p->error_size, "invalid context parameters");
@@ -140,7 +157,7 @@ tilus_status rt_context_create(const tilus_context_params *p, const rt_driver *t
         tilus_context_destroy(c);
         return s;
     }
-    if (p->cache_dir && c->device == TILUS_DEVICE_CUDA) c->cache = rt_cache_open(c, p->cache_dir);
+    if (p->cache_dir && c->device != TILUS_DEVICE_VM) c->cache = rt_cache_open(c, p->cache_dir);
     *out = c;
     return TILUS_OK;
 }
@@ -169,6 +186,18 @@ void tilus_context_destroy(tilus_context *c) {
     rt_free(c, c->json, c->json_size);
     const vm_allocator mem = c->alloc;
     mem.release(mem.user, c, sizeof *c);
+}
+
+size_t tilus_vgpu_reports(const tilus_context *c) {
+    const vg_report *r;
+    vg_gpu *const g = rt_vgpu(c);
+    return g ? vg_reports(g, &r) : 0;
+}
+
+const char *tilus_vgpu_report(const tilus_context *c, size_t i) {
+    const vg_report *r;
+    vg_gpu *const g = rt_vgpu(c);
+    return g && i < vg_reports(g, &r) ? r[i].text : NULL;
 }
 
 tilus_device tilus_context_device(const tilus_context *c) { return c ? c->device : TILUS_DEVICE_AUTO; }

@@ -104,7 +104,7 @@ static tilus_status take_args(const tilus_plan *p, const tilus_arg *args, size_t
 /// Dynamic shared memory beyond the usual 48 KiB must be asked for, once a size.
 static tilus_status allow_shared(tilus_kernel *k, unsigned bytes) {
     tilus_context *c = k->module->ctx;
-    if (c->device != TILUS_DEVICE_CUDA || bytes <= 48 << 10 || bytes <= k->shared_limit) return TILUS_OK;
+    if (c->device == TILUS_DEVICE_VM || bytes <= 48 << 10 || bytes <= k->shared_limit) return TILUS_OK;
     tilus_status s = rt_enter(c);
     if (s != TILUS_OK) return s;
     s = rt_cu(c, c->cu.func_set(k->cu_func, CU_FUNC_MAX_DYNAMIC_SHARED, (int)bytes), "cuFuncSetAttribute");
@@ -169,7 +169,7 @@ static void flush_line(tilus_context *c) {
 }
 
 /// Text comes in pieces; the log gets lines.
-static void vm_print(void *user, const char *text, size_t n) {
+void rt_print(void *user, const char *text, size_t n) {
     tilus_context *c = user;
     for (size_t i = 0; i < n; i++) {
         if (text[i] == '\n' || c->nline == sizeof c->line - 1) flush_line(c);
@@ -181,7 +181,7 @@ static tilus_status run_vm(const tilus_plan *p) {
     const tilus_kernel *k = p->kernel;
     tilus_context *c = k->module->ctx;
     const ir_run r = {.args = p->args, .grid = {p->launch.grid[0], p->launch.grid[1], p->launch.grid[2]},
-                      .dynamic_shared = p->launch.dynamic_shared, .print = vm_print, .user = c, .alloc = &c->alloc};
+                      .dynamic_shared = p->launch.dynamic_shared, .print = rt_print, .user = c, .alloc = &c->alloc};
     char error[1000] = "";
     vm_span at = VM_NOWHERE;
     const bool ok = ir_interp_run(k->vm, &r, error, &at);
@@ -203,6 +203,7 @@ tilus_status tilus_launch_prepared(tilus_plan *p, tilus_stream st) {
     if (rc) return rt_cu(c, rc, "cuCtxPushCurrent");
     rc = c->cu.launch(k->cu_func, p->grid[0], p->grid[1], p->grid[2], p->threads, 1, 1, p->shared, st, p->params, NULL);
     rt_leave(c);
+    if (c->device == TILUS_DEVICE_VGPU) flush_line(c);
     return rc ? rt_cu(c, rc, k->func->name) : TILUS_OK;
 }
 
@@ -224,5 +225,6 @@ tilus_status tilus_launch_raw(tilus_kernel *k, tilus_stream st, const unsigned g
     if (s != TILUS_OK) return s;
     s = rt_cu(c, c->cu.launch(k->cu_func, grid[0], grid[1], grid[2], block[0], block[1], block[2], shared, st, params, NULL), k->key);
     rt_leave(c);
+    if (c->device == TILUS_DEVICE_VGPU) flush_line(c);
     return s;
 }

@@ -166,7 +166,7 @@ tilus_status tilus_module_from_ptx(tilus_context *c, const char *ptx, tilus_modu
     if (!c || !out) return TILUS_INVALID_ARGUMENT;
     *out = NULL;
     if (!ptx) return rt_fail(c, TILUS_INVALID_ARGUMENT, "no text");
-    if (c->device != TILUS_DEVICE_CUDA) return rt_fail(c, TILUS_UNSUPPORTED, "the VM does not run PTX");
+    if (c->device == TILUS_DEVICE_VM) return rt_fail(c, TILUS_UNSUPPORTED, "the VM does not run PTX");
     tilus_module *m = module_new(c, "<ptx>");
     if (!m) return rt_no_memory(c);
     char *log;

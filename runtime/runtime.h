@@ -171,6 +171,8 @@ struct tilus_plan {
     ir_arg *args, *spare_args;
 };
 
+/// What kernels print on the VM and on the virtual GPU, in pieces; the context's log gets lines.
+void rt_print(void *context, const char *text, size_t n);
 tilus_status rt_plan_new(tilus_kernel *k, tilus_plan **out);
 void rt_plan_free(tilus_plan *p);
 void rt_kernel_free(tilus_kernel *k);

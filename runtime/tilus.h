@@ -84,7 +84,8 @@ typedef void *tilus_event;
 typedef enum tilus_device {
     TILUS_DEVICE_AUTO, // the GPU if there is one, else the VM
     TILUS_DEVICE_CUDA,
-    TILUS_DEVICE_VM    // programs run on the host, on host memory
+    TILUS_DEVICE_VM,   // programs run on the host, on host memory
+    TILUS_DEVICE_VGPU  // programs are compiled to PTX, which the host executes: slow, and sees all
 } tilus_device;
 
 typedef enum tilus_log_level { TILUS_LOG_INFO, TILUS_LOG_WARNING, TILUS_LOG_ERROR, TILUS_LOG_PRINT } tilus_log_level;
@@ -95,6 +96,15 @@ typedef struct tilus_allocator {
     void (*release)(void *user, void *ptr, size_t size);
     void *user;
 } tilus_allocator;
+
+/// The virtual GPU. All zero: an sm_90a, all cores, no sanitizer.
+typedef struct tilus_vgpu_params {
+    const char *arch;            // "sm_80", "sm_86", "sm_89" or "sm_90a"; NULL: sm_90a
+    int threads;                 // of the host that run blocks; 0: as many as cores; 1: fixed order
+    uint64_t schedule;           // seed of the order in which warps and asynchronous work go on; 0: by turns
+    int sanitize;                // nonzero: report races, uninitialised reads, work in flight touched, …
+    int profile;                 // nonzero: count instructions and accesses
+} tilus_vgpu_params;
 
 /// All zero is a good start: automatic device 0, malloc, no log, no cache.
 typedef struct tilus_context_params {
@@ -109,6 +119,7 @@ typedef struct tilus_context_params {
     const char *cache_dir;
     int strict_jit;              // nonzero: an advisory of the PTX assembler (C75xx) is an error
     int optimize;                // 0: the default (3), or 1 to 3; -1: none
+    const tilus_vgpu_params *vgpu; // of TILUS_DEVICE_VGPU; NULL: all zero. Copied
     char *error;                 // if not NULL, receives the message when creation fails
     size_t error_size;
 } tilus_context_params;
@@ -124,11 +135,15 @@ TILUS_API void tilus_context_destroy(tilus_context *c);
 TILUS_API const char *tilus_error(const tilus_context *c);
 /// The same as one JSON object a line, after COMPILE_ERROR; else "".
 TILUS_API const char *tilus_error_json(const tilus_context *c);
-/// What the context runs on: TILUS_DEVICE_CUDA or TILUS_DEVICE_VM.
+/// What the context runs on, never TILUS_DEVICE_AUTO.
 TILUS_API tilus_device tilus_context_device(const tilus_context *c);
-/// "NVIDIA H200" or "vm"; "sm_90a" or "vm".
+/// "NVIDIA H200", "vm" or "vgpu"; "sm_90a" or "vm".
 TILUS_API const char *tilus_device_name(const tilus_context *c);
 TILUS_API const char *tilus_device_arch(const tilus_context *c);
+/// What the virtual GPU's sanitizer has found since the context was made, each place once: their number,
+/// and the text of the i-th (NULL: there is none), valid until the next launch.
+TILUS_API size_t tilus_vgpu_reports(const tilus_context *c);
+TILUS_API const char *tilus_vgpu_report(const tilus_context *c, size_t i);
 
 // ---- modules and kernels ------------------------------------------------------------------------
 

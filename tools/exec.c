@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs kernel instances on host tensors: on the VM straight through the compile path, on a GPU through
-// the library as any embedder does it.
+// Runs kernel instances on host tensors: on the VM straight through the compile path, on a GPU, real or
+// virtual, through the library as any embedder does it.
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "runtime/vgpu/backend.h"
 #include "tools/tool.h"
 
 typedef struct {
@@ -19,7 +20,7 @@ struct tool_exec {
     const tool_options *opt;
     tilus_context *ctx;
     const vm_arch *arch;
-    bool cuda, lost;
+    bool gpu, cuda, lost;     // gpu: cuda or virtual
     rt_compilation *c;
     VM_VEC(built) done;                       // in c's arena
     VM_VEC(struct { uint32_t file; tilus_module *m; }) modules;
@@ -27,8 +28,17 @@ struct tool_exec {
     const char *diagnostics;
 };
 
+static void print_line(void *user, tilus_log_level level, const char *text) {
+    (void)user;
+    if (level != TILUS_LOG_PRINT) return;
+    tool_progress(NULL);
+    puts(text);
+}
+
 static tilus_status open_context(tool_exec *x, tilus_device device, char why[300]) {
-    const tilus_context_params p = {.device = device, .error = why, .error_size = 300, .optimize = x->opt->rt.cg.opt ? x->opt->rt.cg.opt : -1};
+    const tilus_vgpu_params vgpu = {.arch = x->opt->arch, .schedule = x->opt->seed, .threads = x->opt->seed ? 1 : 0,
+                                    .sanitize = x->opt->sanitize, .profile = x->opt->profile};
+    const tilus_context_params p = {.device = device, .error = why, .error_size = 300, .vgpu = &vgpu, .log = print_line, .optimize = x->opt->rt.cg.opt ? x->opt->rt.cg.opt : -1};
     return tilus_context_create(&p, &x->ctx);
 }
 
@@ -41,14 +51,16 @@ tool_exec *tool_exec_new(const tool_options *o) {
     x->opt = o;
     if (o->on == ON_VM) return x;
     char why[300] = "";
-    const tilus_status s = open_context(x, o->on == ON_CUDA ? TILUS_DEVICE_CUDA : TILUS_DEVICE_AUTO, why);
+    const tilus_device device = o->on == ON_CUDA ? TILUS_DEVICE_CUDA : o->on == ON_VGPU ? TILUS_DEVICE_VGPU : TILUS_DEVICE_AUTO;
+    const tilus_status s = open_context(x, device, why);
     if (s != TILUS_OK) {
         tool_error("%s", *why ? why : tilus_status_text(s));
         free(x);
         return NULL;
     }
     x->cuda = tilus_context_device(x->ctx) == TILUS_DEVICE_CUDA;
-    if (!x->cuda) return x;
+    x->gpu = tilus_context_device(x->ctx) != TILUS_DEVICE_VM;
+    if (!x->gpu) return x;
     x->arch = vm_arch_find(tilus_device_arch(x->ctx));
     if (x->arch) return x;
     tool_error("architecture '%s' of the GPU is unknown", tilus_device_arch(x->ctx));
@@ -62,7 +74,18 @@ void tool_exec_free(tool_exec *x) {
     free(x);
 }
 
-bool tool_exec_is_cuda(const tool_exec *x) { return x->cuda; }
+const char *tool_exec_device(const tool_exec *x) { return x->ctx ? tilus_device_name(x->ctx) : "vm"; }
+
+size_t tool_exec_reports(tool_exec *x) {
+    vg_gpu *const g = x->ctx ? rt_vgpu(x->ctx) : NULL;
+    if (!g) return 0;
+    const vg_report *r;
+    const size_t n = vg_reports(g, &r);
+    for (size_t i = 0; i < n; i++) fputs(r[i].text, stdout);
+    vg_reports_clear(g);
+    return n;
+}
+
 const vm_arch *tool_exec_arch(const tool_exec *x) { return x->arch; }
 bool tool_exec_is_lost(const tool_exec *x) { return x->lost; }
 double tool_exec_seconds(const tool_exec *x) { return x->seconds; }
@@ -130,7 +153,7 @@ static const built *build(tool_exec *x, fe_eval *e, fe_instance *k, const char *
         *why = take_errors(x, m);
         return NULL;
     }
-    if (!x->cuda) b.plan = ir_plan_new(b.func);
+    if (!x->gpu) b.plan = ir_plan_new(b.func);
     else {
         tilus_module *const mod = module_of(x, k->module);
         tilus_meta *const metas = vm_newn(e->arena, tilus_meta, k->nmeta + 1);
@@ -224,7 +247,7 @@ static const char *catch_end(catcher c, vm_arena *a) {
     return vm_strdup(a, line);
 }
 
-static bool on_cuda(tool_exec *x, fe_eval *e, const built *b, fe_value **v, const char **why) {
+static bool on_gpu(tool_exec *x, fe_eval *e, const built *b, fe_value **v, const char **why) {
     const ir_func *const f = b->func;
     tilus_context *const c = x->ctx;
     tilus_arg *const args = vm_newn(e->arena, tilus_arg, f->nparams + 1);
@@ -249,7 +272,7 @@ static bool on_cuda(tool_exec *x, fe_eval *e, const built *b, fe_value **v, cons
     if (s == TILUS_OK) s = tilus_event_create(c, &from);
     if (s == TILUS_OK) s = tilus_event_create(c, &to);
     if (s == TILUS_OK) s = tilus_event_record(c, from, NULL);
-    const catcher caught = catch_begin();
+    const catcher caught = x->cuda ? catch_begin() : (catcher){NULL, -1};
     if (s == TILUS_OK) s = tilus_launch(b->kernel, NULL, args, f->nparams);
     if (s == TILUS_OK) s = tilus_event_record(c, to, NULL);
     if (s == TILUS_OK) s = tilus_synchronize(c, NULL);
@@ -269,7 +292,7 @@ static bool on_cuda(tool_exec *x, fe_eval *e, const built *b, fe_value **v, cons
         if (v[i]->kind == FV_TENSOR && args[i].as.ptr) tilus_free(c, args[i].as.ptr);
     tilus_event_destroy(c, from);
     tilus_event_destroy(c, to);
-    x->lost |= s == TILUS_TRAP || s == TILUS_DRIVER_ERROR;
+    x->lost |= x->cuda && (s == TILUS_TRAP || s == TILUS_DRIVER_ERROR);
     return s == TILUS_OK;
 }
 
@@ -316,7 +339,7 @@ static bool run(void *user, fe_eval *e, fe_instance *k, fe_args *args, vm_span a
             return false;
         }
     }
-    return x->cuda ? on_cuda(x, e, b, v, why) : on_vm(x, e, b, v, why);
+    return x->gpu ? on_gpu(x, e, b, v, why) : on_vm(x, e, b, v, why);
 }
 
 fe_executor tool_exec_hooks(tool_exec *x) { return (fe_executor){.run = run, .user = x}; }

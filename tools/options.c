@@ -6,7 +6,7 @@
 #include <unistd.h>
 #include "tools/tool.h"
 
-enum { KEY_COLOR = 1000, KEY_JSON, KEY_VERIFY, KEY_ON, KEY_SEED };
+enum { KEY_COLOR = 1000, KEY_JSON, KEY_VERIFY, KEY_ON, KEY_SEED, KEY_SANITIZE, KEY_TARGET };
 
 void tool_options_init(tool_options *o) {
     *o = (tool_options){.color = isatty(STDERR_FILENO) && !getenv("NO_COLOR")};
@@ -78,16 +78,23 @@ static error_t parse_on(int key, char *arg, struct argp_state *s) {
         if (*end || end == arg || errno || *arg == '-') argp_error(s, "--seed takes a number, not '%.100s'", arg);
         return 0;
     }
+    if (key == KEY_SANITIZE) o->sanitize = true;
+    if (key == KEY_TARGET) o->arch = arg;
+    if (key == KEY_SANITIZE || key == KEY_TARGET) return 0;
     if (key != KEY_ON) return ARGP_ERR_UNKNOWN;
     if (!strcmp(arg, "vm")) o->on = ON_VM;
+    else if (!strcmp(arg, "vgpu")) o->on = ON_VGPU;
     else if (!strcmp(arg, "cuda")) o->on = ON_CUDA;
     else if (!strcmp(arg, "auto")) o->on = ON_AUTO;
-    else argp_error(s, "--on takes vm, cuda or auto, not '%.100s'", arg);
+    else argp_error(s, "--on takes vm, vgpu, cuda or auto, not '%.100s'", arg);
     return 0;
 }
 static const struct argp_option on_options[] = {
-    {"on", KEY_ON, "EXECUTOR", 0, "vm: the interpreter on the host; cuda: the GPU; auto (default): the GPU if there is one, else vm", 9},
-    {"seed", KEY_SEED, "N", 0, "Order in which the VM runs what is ready; 0 (default): in order", 9},
+    {"on", KEY_ON, "EXECUTOR", 0, "vm: the interpreter on the host; vgpu: the compiled PTX, executed on the host; cuda: the GPU; auto (default): the GPU if there is one, else vm", 9},
+    {"seed", KEY_SEED, "N", 0, "Order in which VM and vgpu run what is ready; 0 (default): in order", 9},
+    {"schedule", 0, NULL, OPTION_ALIAS, NULL, 9},
+    {"sanitize", KEY_SANITIZE, NULL, 0, "vgpu: report races, uninitialised reads, work in flight touched, …", 9},
+    {"arch", KEY_TARGET, "ARCH", 0, "vgpu: what it is: sm_80, sm_86, sm_89 or sm_90a (default)", 9},
     {0}};
 const struct argp tool_on_argp = {.options = on_options, .parser = parse_on};
 

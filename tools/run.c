@@ -265,9 +265,10 @@ static int run(command *c) {
     }
     char time[32];
     fprintf(stderr, "%s: %s on %s%s%s\n", c->kernel, tool_seconds(time, tool_exec_seconds(c->exec)),
-            tool_exec_is_cuda(c->exec) ? tilus_device_name(tool_exec_context(c->exec)) : "vm", result.message ? "; " : "",
+            tool_exec_device(c->exec), result.message ? "; " : "",
             result.message ? result.message : "");
-    return write_outputs(c);
+    const int written = write_outputs(c);
+    return tool_exec_reports(c->exec) ? TOOL_FAILED : written;
 }
 
 int tool_run(int argc, char **argv) {

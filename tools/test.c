@@ -119,6 +119,13 @@ static void one(tests *t, rt_compilation *x, const ast *test) {
     printf("%s \"%s\"", r.passed ? skipped ? "skipped" : "ok" : "FAILED", r.title);
     if (*message) printf(": %s", skipped && message[7] == ':' ? message + 9 : message);
     printf(" (%s)\n", time);
+    const size_t reports = tool_exec_reports(t->exec);
+    if (r.passed && reports) {
+        t->s->passed -= !skipped;
+        t->s->skipped -= skipped;
+        t->s->failed++;
+        printf("FAILED \"%s\": %zu report%s of the sanitizer\n", r.title, reports, reports > 1 ? "s" : "");
+    }
     if (r.passed) return;
     fflush(stdout);
     if (tool_exec_diagnostics(t->exec)) fputs(tool_exec_diagnostics(t->exec), stderr);
@@ -204,7 +211,7 @@ static bool file(tests *t, const char *path, unsigned at) {
 static bool work(tests *t) {
     if (!(t->exec = tool_exec_new(&t->o))) return false;
     score *const s = t->s;
-    snprintf(s->device, sizeof s->device, "%s", tool_exec_is_cuda(t->exec) ? tilus_device_name(tool_exec_context(t->exec)) : "vm");
+    snprintf(s->device, sizeof s->device, "%s", tool_exec_device(t->exec));
     for (; s->file < t->n; s->file++, s->at = 0)
         if (!file(t, t->files[s->file], s->at)) return true; // its end ends what the process holds of the GPU
     s->done = true;
@@ -278,7 +285,7 @@ int tool_test(int argc, char **argv) {
     t.s = mmap(NULL, sizeof *t.s, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (t.s == MAP_FAILED) return tool_usage("out of memory");
     const double start = tool_now();
-    if (!code && t.o.on == ON_VM) code = work(&t) ? TOOL_OK : TOOL_USAGE;
+    if (!code && (t.o.on == ON_VM || t.o.on == ON_VGPU)) code = work(&t) ? TOOL_OK : TOOL_USAGE;
     else if (!code) code = supervise(&t);
     const score *const s = t.s;
     if (!code && !t.list && (t.code != TOOL_USAGE || s->passed + s->failed)) {

@@ -41,7 +41,7 @@ void tool_progress(const char *fmt, ...) VM_PRINTF(1, 2);
 
 // ---- options.c: what build, run and test have in common -----------------------------------------
 
-enum tool_on { ON_AUTO, ON_VM, ON_CUDA };
+enum tool_on { ON_AUTO, ON_VM, ON_VGPU, ON_CUDA };
 enum { TOOL_MAX_LIST = 256 };
 typedef struct {
     rt_options rt;
@@ -49,13 +49,14 @@ typedef struct {
     const char *arch;    // as written, NULL: not given
     bool json, color;
     enum tool_on on;
-    uint64_t seed;       // of the VM's schedule
+    uint64_t seed;       // of the schedule of VM and virtual GPU
+    bool sanitize, profile; // virtual GPU
 } tool_options;
 /// Starts with the defaults.
 void tool_options_init(tool_options *o);
 /// argp child: -D -I -W -R -g -O --color --diagnostics --verify; input is a tool_options *.
 extern const struct argp tool_common_argp;
-/// argp child: --on, --seed.
+/// argp child: --on, --seed, --sanitize, --target.
 extern const struct argp tool_on_argp;
 /// Sets o->rt.arch from o->arch ("native": the GPU's). False after a message.
 bool tool_arch(tool_options *o, const char *otherwise);
@@ -63,13 +64,16 @@ bool tool_arch(tool_options *o, const char *otherwise);
 int tool_report(rt_compilation *x, const tool_options *o, enum rt_result r);
 int tool_argp(const struct argp *a, const char *command, int argc, char **argv, void *input);
 
-// ---- exec.c: running an instance on the VM or the GPU -------------------------------------------
+// ---- exec.c: running an instance on the VM, the virtual GPU or the GPU -------------------------------------------
 
 typedef struct tool_exec tool_exec;
 /// NULL after a message. AUTO: the GPU if there is one.
 tool_exec *tool_exec_new(const tool_options *o);
 void tool_exec_free(tool_exec *x);
-bool tool_exec_is_cuda(const tool_exec *x);
+/// "vm", "vgpu" or the GPU's name.
+const char *tool_exec_device(const tool_exec *x);
+/// Prints what the virtual GPU's sanitizer has found since the last call; how many reports.
+size_t tool_exec_reports(tool_exec *x);
 /// A kernel has faulted: this process cannot use the GPU any more.
 bool tool_exec_is_lost(const tool_exec *x);
 /// Architecture to compile for: NULL on the VM.
