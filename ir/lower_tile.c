@@ -306,6 +306,23 @@ static int numbers(lower *l, uint32_t n, fe_value **v, int64_t *out, vm_span at)
     return -1;
 }
 
+static fe_value *broadcast(lower *l, const char *name, uint32_t n, fe_value **v, const vm_span *s, vm_span at) {
+    ir_value *x = n ? lw_tile(l, v[0], "'broadcast'", s[0]) : NULL;
+    if (!x) return n ? fe_poison(l->e) : lw_bad_args(l, name, "a tile and the extents of the result", at);
+    int64_t dim[LAYOUT_MAX_RANK] = {0};
+    const int m = numbers(l, n, v, dim, at);
+    if (m < 0) return fe_poison(l->e);
+    bool fits = m >= x->type.rank;
+    for (int d = 0; d < m; d++) {
+        const int e = d - (m - x->type.rank);
+        fits = fits && dim[d] > 0 && (e < 0 || x->type.dim[e] == 1 || x->type.dim[e] == dim[d]);
+    }
+    const ir_type t = ir_reg(x->type.elem, fits ? m : 0, dim, NULL);
+    if (fits) return lw_rt(l, lw_broadcast(l, x, &t));
+    vm_report(l->c, D_E0356, at, "%s does not broadcast to these extents", ir_type_text(l->a, &x->type));
+    return fe_poison(l->e);
+}
+
 static fe_value *reshaping(lower *l, const char *name, const fe_args *args, uint32_t n,
                            fe_value **v, vm_span at) {
     ir_value *x = n && v[0]->kind == FV_RT ? lw_landed(l, v[0]->rt) : NULL;
@@ -444,6 +461,7 @@ fe_value *lw_call_tile(lower *l, const char *name, fe_args *args, vm_span at, bo
     if (strcmp(name, "encode") == 0) return encode(l, n, v, s, at);
     if (strcmp(name, "decode") == 0) return decode(l, args, n, v, s, at);
     if (strcmp(name, "decode_bias") == 0) return decode_bias(l, n, v, at);
+    if (strcmp(name, "broadcast") == 0) return broadcast(l, name, n, v, s, at);
     if (strcmp(name, "relayout") == 0) return relayout(l, n, v, s, at);
     if (strcmp(name, "reshape") == 0 || strcmp(name, "permute") == 0 ||
         strcmp(name, "flatten") == 0)
