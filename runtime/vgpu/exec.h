@@ -15,6 +15,7 @@ typedef struct vg_cluster vg_cluster;
 typedef struct vg_run vg_run;       // one launch
 typedef struct vg_worker vg_worker; // one thread of the host
 typedef struct vg_decoder vg_decoder;
+typedef struct vg_frame vg_frame;
 
 // ---- registers ----------------------------------------------------------------------------------
 // Row of a register by the bits of its type: pred: one uint32_t, bit l = lane l; up to 32 bits:
@@ -34,8 +35,8 @@ typedef int32_t vg_row;             // offset of a row; VG_NO_ROW: operand absen
 enum vg_next {
     VG_NEXT,     // go on with pc + 1
     VG_JUMPED,   // the executor has set the warp's pc / splits
-    VG_YIELD,    // go on with pc + 1, but let others run first
-    VG_BLOCKED,  // cannot go on: same instruction again later; w->why says what for
+    VG_YIELD,    // go on with pc + 1, but let others run first (a poll that failed, nanosleep)
+    VG_BLOCKED,  // cannot go on: same instruction again later; w->why and why_id say what for
     VG_STOP      // the launch has failed: vg_fail has been called
 };
 /// `mask`: lanes that execute it, guard applied, never 0.
@@ -57,6 +58,7 @@ struct vg_inst {
     uint32_t nrows;
     const void *aux;            // the executor's own, decoded
     const ptx_inst *ptx;        // text, line, source line
+    const struct vg_wrap *wrap; // rows made before `run` and widened after it (decode.c), or NULL
 };
 
 // ---- kernels ------------------------------------------------------------------------------------
@@ -69,21 +71,33 @@ typedef struct {
     int32_t special;
     uint64_t value;             // constant or address
 } vg_fill_row;
-enum vg_fill { VG_FILL_CONST, VG_FILL_SPECIAL, VG_FILL_LOCAL /* value + base of the thread's local memory */ };
+enum vg_fill {
+    VG_FILL_CONST,
+    VG_FILL_SPECIAL,
+    VG_FILL_LOCAL,              // value + base of the frame's local memory
+    VG_FILL_DYNAMIC             // value + offset of dynamic shared memory
+};
 
+/// An entry, or a .func as one entry calls it: callees are decoded once for each entry.
 struct vg_kernel {
     vg_module *module;
     const ptx_func *func;
-    vg_kernel *next;
-    vg_inst *inst;              // func->ninst of them, and a final exit
+    vg_kernel *next;            // the module's next entry; the entry's next callee
+    vg_kernel *entry;           // itself for entries
+    vg_kernel *callees;         // of an entry
+    vg_inst *inst;              // func->ninst of them, and a final exit or return
     uint32_t ninst;
     vg_fill_row *fill;
     uint32_t nfill;
     vg_row *reg;                // row of each of func's registers
     uint32_t row_bytes;         // of one warp
     uint32_t static_shared;     // bytes
-    uint32_t local_bytes;       // a thread
+    uint32_t local_bytes;       // a thread; of the frame, parameters of callees included
+    uint32_t local_total;       // entry: a thread, all frames
+    uint32_t dynamic_align;     // entry: of dynamic shared memory
     bool cluster_used;
+    bool allocates;             // alloca
+    vg_row carry;               // row of the carry flag + 1, 0: none
 };
 
 struct vg_module {
@@ -107,6 +121,7 @@ struct vg_decoder {
     uint64_t used;              // bit i: modifier i has been understood
     ptx_error *error;
     bool failed;
+    struct vg_decoding *state;  // decode.c's own
 };
 /// Decoders, one for each root opcode (ops.def): fill *out, whose guard, ptx, and empty rows are set.
 /// A modifier that nobody asked for, or vgd_fail, makes loading fail with its line.
@@ -136,42 +151,68 @@ vg_row vgd_scratch(vg_decoder *d, bool wide);          // a row of the instructi
 
 // ---- a launch -----------------------------------------------------------------------------------
 
-/// Part of a warp with one pc. Splits of a warp run by turns; they merge at `join`.
+/// Registers of a function that a warp executes. Splits of a warp may share one.
+struct vg_frame {
+    const vg_kernel *code;
+    uint8_t *rows;
+    uint32_t local_base, alloca_bytes; // of local memory: where the frame's starts, what alloca took
+    uint32_t depth;
+    bool used;
+    vg_frame *next;
+};
+
+/// Part of a warp with one pc. Splits of a warp run by turns; they merge at `join`. The state of the
+/// current one is in the warp (active, pc, …).
 typedef struct {
     uint32_t mask, pc, join;
     int32_t parent;             // split that waits for this one at `join`, -1: none
-    bool blocked;
+    uint32_t children;          // splits that this one waits for at its pc; it runs when they are in
+    vg_frame *frame;
+    bool used, blocked;
+    uint8_t why;
+    uint64_t why_id;
+    uint64_t ticket;            // of the barrier that it has arrived at, 0: none
 } vg_split;
 
 /// What a warp waits for, for deadlock reports.
 enum vg_why { VG_W_NONE, VG_W_BAR, VG_W_MBARRIER, VG_W_CLUSTER, VG_W_WARP, VG_W_GRID };
+enum { VG_WATCH_SAN = 1, VG_WATCH_PROF = 2 };
 
 struct vg_warp {
-    uint8_t *rows;
+    uint8_t *rows;              // of the current split's frame
+    const vg_kernel *code;      // what the current split executes; inst - code->inst is its pc
     vg_block *block;
     vg_run *run;
     uint32_t id;                // in the block
     uint32_t live;              // lanes that have not exited
     uint32_t active;            // lanes of the current split
-    uint32_t pc;                // of the current split
+    uint32_t pc, join;          // of the current split; join: VG_NO_JOIN if it merges nowhere
     vg_split *split;
-    uint32_t nsplit, cap_split, current;
-    bool done, blocked;
-    uint8_t why;
-    uint32_t wait_pc;
+    uint32_t nsplit, cap_split, current; // places, some unused
+    uint32_t parts;             // splits in use
+    bool done, blocked;         // blocked: all of its splits
+    bool polled;                // the last access to watched memory changed nothing
+    uint8_t watch;              // VG_WATCH_SAN, VG_WATCH_PROF
+    uint8_t why;                // of the current split, set with VG_BLOCKED
     uint64_t why_id;            // barrier number or address
     uint64_t clock;             // instructions executed
-    uint8_t *local;             // local memory: 32 * kernel->local_bytes, lane-major
+    uint8_t *local;             // local memory: lane-major, run->local_stride bytes a lane
+    vg_frame *frames;           // the entry's first, then those of calls
+    uint32_t at_bar[16];        // lanes that wait at the block's barriers
+    uint32_t at_cluster;        // lanes that have arrived at the cluster's barrier
+    uint64_t cluster_phase;     // that they have arrived in
+    uint32_t open_wgmmas;       // async.c counts; the sanitizer sees registers while it is not 0
     void *san;                  // sanitizer's state (vector clocks), NULL without
     void *async;                // open cp.async groups, wgmma groups (async.c)
 };
+#define VG_NO_JOIN UINT32_MAX
 
 /// One of a block's 16 barriers.
 typedef struct {
-    uint32_t expected;          // threads, 0: idle
-    uint32_t arrived;           // threads
+    uint32_t expected;          // threads, 0: idle, UINT32_MAX: all of the block
+    uint32_t arrived;           // threads; a warp whose live lanes all arrived counts 32
     uint64_t generation;
-    uint32_t red;               // of bar.red: popc, and, or
+    uint32_t red[3], result[3]; // of bar.red: how many, all, any; of the last generation
 } vg_bar;
 
 struct vg_block {
@@ -185,6 +226,7 @@ struct vg_block {
     uint32_t shared_bytes;
     vg_warp *warp;
     uint32_t nwarps, nthreads, running; // running: warps not done
+    uint32_t room_warps;
     vg_bar bar[16];
     uint64_t steps;             // warp instructions executed
     void *async;                // operations in flight, mbarriers (async.c)
@@ -194,8 +236,22 @@ struct vg_block {
 struct vg_cluster {
     vg_block **block;           // by rank
     uint32_t nblocks;
-    uint32_t arrived, waiting;  // barrier.cluster, in threads
-    uint64_t phase;
+    uint64_t phase;             // of barrier.cluster
+    uint32_t running;           // blocks not done
+    uint64_t idle;              // turns without progress, in a row
+    uint32_t next;              // block whose turn it is
+};
+
+/// One thread of the host. Clusters stay with the worker that started them.
+struct vg_worker {
+    vg_run *run;
+    uint64_t rng;
+    uint64_t lo, hi;            // bounds of the block of global memory used last
+    uint64_t steps;             // warp instructions not yet added to run->steps
+    vg_cluster **resident;
+    uint32_t nresident, cap_resident;
+    vg_cluster **spare;         // memory of finished ones
+    uint32_t nspare;
 };
 
 struct vg_run {
@@ -206,7 +262,14 @@ struct vg_run {
     uint32_t param_bytes;
     uint32_t shared_bytes;      // static and dynamic
     uint32_t dynamic_at;        // offset of dynamic shared memory
+    uint32_t local_stride;      // of a thread's local memory
+    unsigned cluster[3];        // blocks, at least 1
+    bool explicit_cluster;
+    uint64_t nclusters, blocks; // of the grid
     uint64_t number;            // of the launch
+    atomic_ullong next_cluster; // not started yet
+    atomic_ullong steps;        // warp instructions
+    uint32_t resident_limit;    // clusters a worker may hold
     atomic_int status;          // enum vg_status of the first failure
     atomic_bool stop;
     vg_counts *counts;          // by instruction, of all workers (profile), or NULL
@@ -217,6 +280,32 @@ struct vg_run {
 enum vg_next vg_fail(vg_warp *w, const vg_inst *in, uint32_t lane, enum vg_status s, const char *fmt, ...)
     VM_PRINTF(5, 6);
 
+/// For .sync instructions that name lanes (`member`): *mask covers them, or becomes the lanes that wait
+/// at this instruction in other splits too, which then go on together; VG_BLOCKED until all are there.
+enum vg_next vg_gather(vg_warp *w, const vg_inst *in, uint32_t *mask, uint32_t member);
+/// The current split's lanes take several ways: lanes mask[i] go to target[i]; they meet at `join`.
+enum vg_next vg_diverge(vg_warp *w, uint32_t join, uint32_t n, const uint32_t *target, const uint32_t *mask);
+/// Lanes of the current split end.
+enum vg_next vg_exit_lanes(vg_warp *w, uint32_t mask);
+/// Bookkeeping of barriers when threads are gone.
+void vg_bar_exited(vg_warp *w, uint32_t mask);
+void vg_bar_explain(vg_warp *w, const vg_split *s, char *out, size_t size);
+/// Runs one warp for at most `budget` instructions; true if it did more than wait.
+bool vg_warp_turn(vg_warp *w, uint64_t budget);
+/// Lets lanes that wait for others of their warp go on alone; false: there are none.
+bool vg_warp_release(vg_warp *w);
+void vg_warp_start(vg_warp *w, uint32_t lanes);
+vg_frame *vg_frame_push(vg_warp *w, const vg_kernel *code, const vg_frame *caller); // NULL: too deep
+void vg_frame_drop(vg_warp *w, vg_frame *f); // unless a split uses it
+void vg_frame_fill(vg_warp *w, vg_frame *f, bool all);
+uint64_t vg_special(const vg_warp *w, int special, uint32_t lane);
+/// Results of a call for lanes that return: from the callee's frame to the caller's.
+void vg_call_results(vg_warp *w, const vg_frame *callee, const vg_split *caller, uint32_t mask);
+static inline uint64_t vg_random(uint64_t *state) { // xorshift64*
+    *state ^= *state >> 12, *state ^= *state << 25, *state ^= *state >> 27;
+    return *state * 0x2545f4914f6cdd1dull;
+}
+
 // ---- memory -------------------------------------------------------------------------------------
 // Generic addresses: global memory from VG_GLOBAL; windows of shared memory (cluster rank + 1 in bits
 // 24-31; 0: own block) and of the thread's local memory. Shared addresses proper are the low 32 bits of
@@ -224,6 +313,7 @@ enum vg_next vg_fail(vg_warp *w, const vg_inst *in, uint32_t lane, enum vg_statu
 #define VG_GLOBAL 0x700000000000ull
 #define VG_WINDOW_SHARED 0x010000000000ull
 #define VG_WINDOW_LOCAL 0x020000000000ull
+#define VG_WINDOW_PARAM 0x030000000000ull // of an entry; .param addresses of entries are these
 #define VG_RANK_SHIFT 24
 
 /// Host address of [a, a + n) for this lane, or NULL after vg_fail (out of bounds, misaligned).
@@ -293,6 +383,7 @@ typedef struct {
     uint64_t at;                // device address
     size_t bytes;
     bool live;
+    bool module;                // variables of a module: no leak
 } vg_extent;
 
 struct vg_gpu {
@@ -305,4 +396,15 @@ struct vg_gpu {
     char error[2048];
     uint64_t launches;
     void *san, *prof;           // their states
+    void *lock;                 // of what launches' workers share: messages, device malloc
+    uint64_t heap;              // device malloc's memory, 0: none yet
+    void *heap_state;
 };
+enum vg_status vg_gpu_fail(vg_gpu *g, enum vg_status s, const char *fmt, ...) VM_PRINTF(3, 4);
+void vg_lock(vg_gpu *g);
+void vg_unlock(vg_gpu *g);
+/// The live block that holds [a, a + n), or NULL.
+const vg_extent *vg_extent_at(const vg_gpu *g, uint64_t a, uint64_t n);
+/// Device malloc and free; 0: none left.
+uint64_t vg_heap_alloc(vg_gpu *g, uint64_t bytes);
+bool vg_heap_free(vg_gpu *g, uint64_t a);
