@@ -34,7 +34,7 @@ typedef struct {
 typedef struct ptx_var ptx_var;
 struct ptx_var {
     const char *name;
-    uint8_t space;        // CONST, GLOBAL, LOCAL, PARAM, SHARED
+    uint8_t space;        // CONST, GLOBAL, LOCAL, PARAM, SHARED; register parameters: REG
     uint8_t type;
     bool is_extern;       // .extern .shared x[]: dynamic shared memory
     bool unsized;         // extent left open
@@ -47,10 +47,15 @@ struct ptx_var {
         const char *symbol;
         int64_t addend;
         bool generic;     // generic(x)
+        uint8_t bytes;    // written: 4 or 8; 1: the byte of the address that starts at bit `shift`
+        uint8_t shift;
+        ptx_var *var;     // what `symbol` is: a variable, or else a function
+        struct ptx_func *func;
     } *reloc;
     uint32_t nreloc;
     ptx_pos pos;
-    uint64_t address;     // vgpu: where it was placed
+    uint64_t address;     // vgpu: where it was placed; parameters: offset among the parameters
+    int32_t reg;          // space REG (a .func's register parameter): its register
 };
 
 typedef struct {
@@ -81,14 +86,17 @@ typedef struct ptx_opnd ptx_opnd;
 struct ptx_opnd {
     uint8_t kind;
     bool negated;         // !p or -x
-    int8_t part;          // .x .y .z .w: 0..3 of a vector or video selector; -1: none
+    int8_t part;          // selector of video instructions: .b0 to .b3 0..3, .h0 .h1 4, 5; -1: none
     uint8_t hex_bits;     // FLOAT: 32 or 64 if written as 0f or 0d
     int32_t reg;          // REG, ADDRESS base; -1: none
     int32_t special;
-    int64_t integer;      // INT; ADDRESS: offset; SYMBOL: addend
+    int64_t integer;      // INT; FLOAT: its bits if hex_bits; ADDRESS: offset; SYMBOL: addend
     double real;          // FLOAT
     const char *symbol;   // SYMBOL, ADDRESS base; NULL: none
     ptx_var *var;         // resolved variable of `symbol`, or NULL (label, function)
+    struct ptx_func *func; // resolved function of `symbol`, or NULL
+    int32_t label;        // SYMBOL: index of the function's `label` or, with `targets`, of its `targets`;
+    bool targets;         // -1: neither
     ptx_opnd *list;       // LIST, PAIR, ADDRESS (coordinates after the base)
     uint32_t nlist;
 };
@@ -102,9 +110,10 @@ typedef struct {
     bool guard_not;
     ptx_opnd *opnd;       // in the order written: results first
     uint32_t nopnd;
-    // call only: results, callee and arguments
+    // call only: results and arguments; opnd is the callee and, in an indirect call, its prototype
     ptx_opnd *result, *arg;
     uint32_t nresult, narg;
+    bool noreturn;        // call of what never returns
     ptx_pos pos;
 } ptx_inst;
 
@@ -116,6 +125,7 @@ typedef struct {
 typedef struct {          // .branchtargets of brx.idx
     const char *name;
     const char **label;
+    uint32_t *at;         // their places, as in ptx_label
     uint32_t nlabel;
 } ptx_targets;
 
@@ -124,12 +134,13 @@ struct ptx_func {
     const char *name;
     bool is_entry, is_extern; // extern: declared only (vprintf, __assertfail, malloc, …)
     bool noreturn;
+    ptx_func *alias;      // .alias: stands for this one
     ptx_var *param;       // entry: in order; offset in `address`
     uint32_t nparam;
     ptx_var *ret;
     uint32_t nret;
     uint32_t param_bytes;
-    ptx_reg *reg;
+    ptx_reg *reg;         // a vector register is one for each element: "%v.x"
     uint32_t nreg;
     ptx_var **local;      // .local, .shared and .param variables of the body
     uint32_t nlocal;
@@ -170,5 +181,6 @@ ptx_func *ptx_function(const ptx_module *m, const char *name);
 /// The instruction as text, for reports: "ld.global.b32 %r1, [%rd2+4]".
 void ptx_inst_text(const ptx_func *f, const ptx_inst *i, char *out, size_t size);
 /// Control flow: for each instruction that can branch, the index where its paths meet again (its
-/// immediate post-dominator; ninst: the end). Entries of others are undefined.
+/// immediate post-dominator; ninst: the end). Those are bra, brx, ret, exit, trap and calls of what
+/// never returns; entries of others are undefined.
 uint32_t *ptx_joins(vm_arena *a, const ptx_func *f);
