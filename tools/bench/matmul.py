@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Products of low-bit weights, y[m,n] = x[m,k] * W[n,k]^T, for few tokens: programs/stream.tvm against the
+memory floor and cuBLAS (through torch), ceilings measured in the same run. Weights rotate over more than
+the L2 inside one CUDA graph; medians of graph replays; random data; poisoned outputs verified against
+float64 after the last replay.
+
+    LIBTILUS=build/runtime/libtilus.so python3 tools/bench/matmul.py [--shapes 8192x8192,57344x8192]
+        [--m 1,16] [--types u4] [--json FILE] [--all]
+"""
+import argparse
+import json
+import os
+import sys
+import time
+
+import torch
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import tilus  # noqa: E402
+from w4a16 import ceilings, graph_us  # noqa: E402
+
+GROUP = 128
+DTYPE = {"bf16": torch.bfloat16, "f16": torch.float16}
+
+
+def cdiv(a, b):
+    return (a + b - 1) // b
+
+
+def bits_of(q):
+    return int(q[1]) if q[0] in "ui" else int(q[1:].split("e")[0])
+
+
+def table(q):
+    """Value of each code of type q, in float64."""
+    b = bits_of(q)
+    c = torch.arange(1 << b, dtype=torch.float64)
+    if q[0] == "u":
+        return c
+    if q[0] == "i":
+        return torch.where(c >= 1 << (b - 1), c - (1 << b), c)
+    e, m = (int(v) for v in q.split("e")[1].split("m"))
+    code = torch.arange(1 << b)
+    ex, ma, bias = (code >> m) & ((1 << e) - 1), code & ((1 << m) - 1), (1 << (e - 1)) - 1
+    v = torch.where(ex > 0, (1 + ma / 2.0**m) * 2.0 ** (ex - bias).double(), ma / 2.0**m * 2.0 ** (1 - bias))
+    v = torch.where(code >> (b - 1) > 0, -v, v).double()
+    return v
+
+
+def bitstring(codes, b):
+    """Dense little-endian bit string of codes (uint8, flat)."""
+    if b == 8:
+        return codes
+    c = codes.view(-1, 8)  # 8 codes make b bytes
+    out = torch.zeros(c.shape[0], b, dtype=torch.int32, device=c.device)
+    for i in range(8):
+        at = i * b
+        v = c[:, i].to(torch.int32) << (at % 8)
+        out[:, at // 8] |= v & 255
+        if at % 8 + b > 8:
+            out[:, at // 8 + 1] |= v >> 8
+    return out.to(torch.uint8)
+
+
+def configs(n, k, m, b, everything):
+    """Schedules worth a try: (R, KW, G, stages, blocks)."""
+    groups, mt = cdiv(k, GROUP), 1 if m == 1 else cdiv(m, 8) * 8
+    out = []
+    for kw, gs in ((16, (1, 2, 4)), (8, (1, 2, 4)), (14, (2, 4)), (12, (2,))):
+        for g in gs:
+            for r in (16, 32):
+                for per in (1, 2):
+                    chunks = cdiv(groups, kw * g)
+                    if chunks * kw * g > groups * 1.05:
+                        continue
+                    stage = r * kw * g * (GROUP * b // 8 + 2)
+                    fixed = chunks * kw * g * GROUP * mt * 2 + kw * (max(mt, 8) * (r + 4) + 8) * 4 + 256
+                    stages = min(8, int((227 * 1024 // per - 1024 - fixed) // stage))
+                    if stages < 2 or stage * stages * per < 48 * 1024 or kw * per > 24:
+                        continue
+                    tiles = cdiv(n, r)
+                    rounds = cdiv(tiles, 132 * per)
+                    out.append(dict(R=r, KW=kw, G=g, stages=stages, blocks=cdiv(tiles, rounds)))
+    return out if everything else out[:6]
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--json")
+    p.add_argument("--shapes", default="8192x8192,57344x8192")
+    p.add_argument("--m", default="1,16")
+    p.add_argument("--types", default="u4")
+    p.add_argument("--act", default="bf16")
+    p.add_argument("--all", action="store_true", help="try every schedule")
+    p.add_argument("--no-peer", action="store_true")
+    o = p.parse_args()
+    torch.manual_seed(1)
+    dt = DTYPE[o.act]
+    t = tilus.Context()
+    mod = t.module("programs/stream.tvm")
+    gpu = torch.cuda.get_device_name()
+    out = {"gpu": gpu, "torch": torch.__version__, "cuda": torch.version.cuda, "ceilings": ceilings(t), "rows": []}
+    print(f"{gpu}, torch {torch.__version__}; ceilings {out['ceilings']}")
+    lines = []
+    for shape in o.shapes.split(","):
+        n, k = (int(v) for v in shape.split("x"))
+        for q in o.types.split(","):
+            b = bits_of(q)
+            codes = torch.randint(0, 1 << b, (n, k), dtype=torch.uint8, device="cuda")
+            if q == "f8e4m3":
+                codes = torch.where((codes & 127) == 127, codes & 126, codes)
+            s = (torch.rand(n, cdiv(k, GROUP), device="cuda") * 0.02 + 0.01).to(dt)
+            dense = torch.empty(n, k, dtype=dt, device="cuda")
+            value = table(q).cuda()
+            packed_codes = bitstring(codes.view(-1), b)
+            for m in (int(v) for v in o.m.split(",")):
+                x = (torch.randn(m, k, device="cuda") + 1).to(dt)
+                want = torch.empty(m, n, dtype=torch.float64, device="cuda")
+                for i in range(0, n, 4096):
+                    w = value[codes[i:i + 4096].int()] * s[i:i + 4096].double().repeat_interleave(GROUP, 1)[:, :k]
+                    dense[i:i + 4096] = w.to(dt)
+                    want[:, i:i + 4096] = x.double() @ w.t()
+                    del w
+                bytes_ = n * k * b / 8 + n * cdiv(k, GROUP) * 2 + 2 * m * (n + k)
+                floor = bytes_ / out["ceilings"]["read_TBps"] / 1e6
+                best = None
+                for c in configs(n, k, m, b, o.all):
+                    start = time.time()
+                    c = dict(c)
+                    blocks = c.pop("blocks")
+                    mt = 1 if m == 1 else cdiv(m, 8) * 8
+                    r, kw, g = c["R"], c["KW"], c["G"]
+                    try:
+                        pk = t.kernel(mod, "pack", Q=q, T=o.act, R=r, KW=kw, G=g)
+                        kern = t.kernel(mod, "matvec", Q=q, T=o.act, MT=mt, **c)
+                        size = r * kw * g * (GROUP * b // 8 + 2)
+                        blk = torch.zeros(cdiv(n, r) * cdiv(k, kw * g * GROUP) * size, dtype=torch.uint8, device="cuda")
+                        pk(n, k, packed_codes, s, blk)
+                        copies = [blk] + [blk.clone() for _ in range(max(1, int(300e6 // blk.numel())))]
+                        y = torch.full((m, n), float("nan"), device="cuda", dtype=dt)
+                        runs = [kern.prepare(m, n, k, blocks, x, d, y) for d in copies]
+                        us = graph_us(runs * max(1, 12 // len(runs)))
+                        error = ((y.double() - want).norm() / want.norm()).item()
+                        info = kern.info()
+                    except tilus.Error as e:
+                        print("  skipped", c, str(e).splitlines()[0])
+                        continue
+                    print(f"  {q} {n}x{k} m={m} {us:8.2f} us {floor / us:5.0%} err {error:.1e} regs {info.registers} spill {info.spill_bytes} "
+                          f"{c} blocks={blocks} ({time.time() - start:.1f} s)", flush=True)
+                    if error < (3e-3 if o.act == "bf16" else 6e-4) and (best is None or us < best[0]):
+                        best = (us, dict(c, blocks=blocks), error)
+                    del copies, runs, blk
+                peer = None
+                if not o.no_peer:
+                    ds = [dense] + [dense.clone() for _ in range(max(1, int(300e6 // (n * k * 2))))]
+                    peer = graph_us([lambda st, d=d: torch.matmul(x, d.t()) for d in ds] * max(1, 8 // len(ds)), 10)
+                    del ds
+                if best is None:
+                    lines.append(f"{q} {n}x{k} m={m}: nothing ran")
+                    continue
+                out["rows"].append(dict(type=q, m=m, n=n, k=k, act=o.act, floor_us=floor, tilus_us=best[0], cublas_us=peer,
+                                        config=best[1], error=best[2]))
+                lines.append(f"| {q} | {m} | {n} × {k} | {floor:.1f} | {best[0]:.1f} | {floor / best[0]:.0%} | "
+                             f"{peer or 0:.1f} | {best[2]:.1e} | {best[1]} |")
+            del codes, dense, s, packed_codes
+            torch.cuda.empty_cache()
+    print("| type | m | n × k | floor µs | tilus µs | of the floor | cuBLAS µs | error | schedule |\n|---|---|---|---|---|---|---|---|---|")
+    print("\n".join(lines))
+    if o.json:
+        with open(o.json, "w") as f:
+            json.dump(out, f, indent=1)
+
+
+if __name__ == "__main__":
+    main()
