@@ -191,6 +191,7 @@ struct vg_warp {
     uint32_t nsplit, cap_split, current; // places, some unused
     uint32_t parts;             // splits in use
     bool done, blocked;         // blocked: all of its splits
+    bool waited;                // has passed griddepcontrol.wait
     bool polled;                // the last access to watched memory changed nothing
     uint8_t watch;              // VG_WATCH_SAN, VG_WATCH_PROF
     uint8_t why;                // of the current split, set with VG_BLOCKED
@@ -328,7 +329,9 @@ uint8_t *vg_shared(vg_block *b, uint32_t a, uint32_t n, vg_block **owner); // ra
 
 // ---- sanitizer and profiler hooks ---------------------------------------------------------------
 // Called only when the launch has them on (w->run->gpu->options). Addresses are of enum ptx_space
-// GLOBAL (device address), SHARED (offset in owner) or LOCAL. san.c and profile.c implement them.
+// GLOBAL (device address), SHARED (offset in owner; owner NULL: the warp's own block) or LOCAL (offset in
+// the thread's frame). `use` has VG_ATOMIC also for volatile, relaxed, acquire and release accesses.
+// san*.c, report.c and profile.c implement them.
 
 void vg_san_access(vg_warp *w, const vg_inst *in, uint32_t mask, int space, vg_block *const owner[32],
                    const uint64_t addr[32], uint32_t bytes, int use);
@@ -340,6 +343,10 @@ void vg_san_cluster_bar(vg_warp *w, bool arrive, bool leave);
 void vg_san_warp_sync(vg_warp *w, uint32_t mask);
 void vg_san_fence(vg_warp *w, const vg_inst *in, int scope, bool proxy);  // scope: 0 cta, 1 cluster, 2 gpu, 3 sys
 void vg_san_mbarrier(vg_warp *w, vg_block *owner, uint32_t addr, bool release, bool acquire);
+/// Initialisation of an mbarrier, and each use of one by a thread or (async) by an asynchronous copy:
+/// reports a use that the initialisation was not published to. Uses are no data accesses.
+void vg_san_mbarrier_init(vg_warp *w, const vg_inst *in, vg_block *owner, uint32_t addr);
+void vg_san_mbarrier_use(vg_warp *w, const vg_inst *in, uint32_t lane, vg_block *owner, uint32_t addr, bool async);
 /// An asynchronous agent's access of a range (async.c calls at issue): reads are leased, writes in
 /// flight, until vg_san_async_end with the returned ticket. `what`: for reports.
 uint64_t vg_san_async(vg_warp *w, const vg_inst *in, vg_block *owner, int space, uint64_t addr, uint64_t bytes,
@@ -350,6 +357,11 @@ void vg_san_block_end(vg_block *b);
 void vg_san_host_write(vg_gpu *g, uint64_t addr, uint64_t bytes);
 void vg_san_alloc(vg_gpu *g, uint64_t addr, uint64_t bytes, bool freed);
 void vg_san_launch(vg_run *r, bool begin);
+void vg_san_warp_free(vg_warp *w);
+void vg_san_destroy(vg_gpu *g);
+void vg_prof_launch(vg_run *r, bool begin); // sets r->counts; adds up at the end
+void vg_prof_unload(vg_module *m); // profiles of its kernels keep no pointers into it
+void vg_prof_destroy(vg_gpu *g);
 /// Adds a report (merged with an equal one). Any worker.
 void vg_report_defect(vg_warp *w, const vg_inst *in, uint32_t lane, enum vg_defect what, const vg_inst *other,
                       const unsigned other_thread[3], const char *fmt, ...) VM_PRINTF(7, 8);
@@ -396,6 +408,7 @@ struct vg_gpu {
     char error[2048];
     uint64_t launches;
     void *san, *prof;           // their states
+    void *reports;              // report.c
     void *lock;                 // of what launches' workers share: messages, device malloc
     uint64_t heap;              // device malloc's memory, 0: none yet
     void *heap_state;
@@ -406,5 +419,6 @@ void vg_unlock(vg_gpu *g);
 /// The live block that holds [a, a + n), or NULL.
 const vg_extent *vg_extent_at(const vg_gpu *g, uint64_t a, uint64_t n);
 /// Device malloc and free; 0: none left.
+bool vg_heap_reserve(vg_gpu *g); // before a launch that may call them
 uint64_t vg_heap_alloc(vg_gpu *g, uint64_t bytes);
 bool vg_heap_free(vg_gpu *g, uint64_t a);
