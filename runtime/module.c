@@ -329,7 +329,8 @@ static tilus_status compile(tilus_kernel *k, const char *name, const names *t) {
     const bool vm = c->device == TILUS_DEVICE_VM;
     const rt_options o = {.name = m->name, .text = m->text, .size = m->size, .ninclude = (uint32_t)m->folders.n,
                           .include = (const char *const *)m->folders.at, .ndefine = (uint32_t)t->n, .define = t->define,
-                          .arch = c->arch, .kernel = name, .stage = vm ? RT_STAGE_IR : RT_STAGE_PTX, .cg = {.opt = c->opt}};
+                          .arch = c->arch, .kernel = name, .stage = vm ? RT_STAGE_IR : RT_STAGE_PTX,
+                          .cg = {.opt = c->opt, .lines = c->device == TILUS_DEVICE_VGPU}};
     rt_compilation *x = rt_compilation_new(&c->alloc, &o);
     if (!x) return rt_no_memory(c);
     uint8_t key[32];

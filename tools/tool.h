@@ -14,6 +14,7 @@ enum { TOOL_OK, TOOL_FAILED, TOOL_USAGE }; // exit codes: fine; program or test 
 #define TOOL_COMMANDS(X)                                                                           \
     X(build, "compile the kernels of a program")                                                   \
     X(run, "run one kernel on arguments from files or expressions")                                \
+    X(profile, "run one kernel on the virtual GPU and count what it does")                         \
     X(test, "run the test blocks of programs")                                                     \
     X(fmt, "format programs, or check that they are formatted")                                    \
     X(layout, "print the table of a layout expression")                                            \
@@ -101,6 +102,11 @@ typedef struct {
     bool packed;
 } tool_named;
 bool tool_tensors_write(tool_exec *x, fe_eval *e, const char *path, uint32_t n, const tool_named *t);
+
+// ---- profile.c ----------------------------------------------------------------------------------
+
+/// Prints what the virtual GPU has counted. Exit code.
+int tool_profile_show(tool_exec *x, vm_comp *c, bool json);
 
 // ---- header.c -----------------------------------------------------------------------------------
 

@@ -13,3 +13,9 @@ enum vg_status vg_launch(vg_gpu *g, vg_kernel *k, const vg_launch_config *c) { (
 const char *vg_error(const vg_gpu *g) { (void)g; return ""; }
 size_t vg_reports(const vg_gpu *g, const vg_report **out) { (void)g; *out = NULL; return 0; }
 void vg_reports_clear(vg_gpu *g) { (void)g; }
+const char *const vg_class_names[VG_class_count_] = {
+#define VG_CLASS(id, name) name,
+#include "runtime/vgpu/class.def"
+#undef VG_CLASS
+};
+size_t vg_profiles(vg_gpu *g, const vg_profile **out) { (void)g; *out = NULL; return 0; }

@@ -243,7 +243,7 @@ size_t vg_profiles(vg_gpu *g, const vg_profile **out) {
     if (!s->shown) return 0;
     vg_profile *p = s->shown;
     for (const entry *e = s->first; e; e = e->next, p++) {
-        *p = (vg_profile){.kernel = e->name, .func = e->code->func, .launches = e->launches, .blocks = e->blocks,
+        *p = (vg_profile){.kernel = e->name, .func = e->code->func, .module = e->code->module->ptx, .launches = e->launches, .blocks = e->blocks,
                           .inst = e->counts, .cls = e->cls};
         for (uint32_t i = 0; i < e->n; i++) {
             sum(&p->by_class[e->cls[i]], &e->counts[i]);

@@ -61,6 +61,16 @@ typedef struct {
 enum vg_status vg_launch(vg_gpu *g, vg_kernel *k, const vg_launch_config *c);
 const char *vg_error(const vg_gpu *g);      // of the last call that failed
 
+/// A tensor map in the virtual GPU's own form: 128 bytes for a kernel's parameter. Arguments and checks as
+/// cuTensorMapEncodeTiled and cuTensorMapEncodeIm2col; 801: valid, but interleaved, which vgpu lacks.
+int vg_tensor_map_encode(void *map128, int type, uint32_t rank, void *address, const uint64_t *dims,
+                         const uint64_t *strides, const uint32_t *box, const uint32_t *element_strides,
+                         int interleave, int swizzle, int l2_promotion, int oob_fill);
+int vg_tensor_map_encode_im2col(void *map128, int type, uint32_t rank, void *address, const uint64_t *dims,
+                                const uint64_t *strides, const int *lower, const int *upper, uint32_t channels,
+                                uint32_t pixels, const uint32_t *element_strides, int interleave, int swizzle,
+                                int l2_promotion, int oob_fill);
+
 // ---- sanitizer ----------------------------------------------------------------------------------
 
 enum vg_defect {
@@ -111,6 +121,7 @@ typedef struct {
 typedef struct {
     const char *kernel;
     const ptx_func *func;
+    const ptx_module *module;
     uint64_t launches, blocks;
     const vg_counts *inst;            // by index of func->inst
     const uint8_t *cls;               // enum vg_class by index
