@@ -60,7 +60,7 @@ struct vg_bulk {
     const uint8_t *src;
     uint8_t *dst;
     uint64_t bytes;
-    uint64_t src_at, dst_at;    // as the program gave them
+    uint32_t src_offset;        // of shared sources
     vg_block *src_owner;        // of shared sources
     uint32_t targets;           // blocks of the cluster that receive it, by rank; 0: global memory
     uint32_t dst_offset, bar_offset;
@@ -69,10 +69,9 @@ struct vg_bulk {
     bool tensor_load;
     int32_t at[5];              // coordinates
     int32_t offset[3];          // im2col
-    uint32_t byte_mask;         // of each 16 bytes, for masked copies
     uint8_t *data;
-    uint64_t ticket[18];        // of the sanitizer: [0] the source, then the destinations
-    uint32_t nticket;
+    struct vg_ticket *ticket;   // of the sanitizer
+    uint32_t nticket, cap_ticket;
 };
 
 typedef struct {
@@ -156,11 +155,24 @@ void vgd_bulk(vg_decoder *d, vg_inst *out);
 void vgd_tensor(vg_decoder *d, vg_inst *out);
 vg_bulk *vg_bulk_new(vg_warp *w, const vg_inst *in, uint32_t lane);
 void vg_bulk_issue(vg_bulk *o);
+void vg_bulk_drop(vg_bulk *o); // never issued
 void vg_bulk_read(vg_bulk *o);
 void vg_bulk_write(vg_bulk *o);
 void vg_bulk_unlink(vg_agents *g, vg_bulk *o);
-void vg_tensor_read(vg_bulk *o);
-void vg_tensor_write(vg_bulk *o, uint8_t *shared, uint32_t offset);
+bool vg_bulk_targets(vg_warp *w, const vg_inst *in, uint32_t lane, uint32_t mask); // do they all exist?
+int vgd_reduction(vg_decoder *d);
+bool vg_reduces(int red, int type);
+void vg_bulk_lease(vg_bulk *o, vg_block *owner, int space, uint64_t at, uint64_t bytes, int use);
+/// The part of a row of a box, numbered from 0, that lies inside the tensor.
+typedef struct {
+    uint64_t at;                // device address of its first byte
+    uint32_t first, bytes;      // in the row
+} vg_tensor_row;
+vg_tensor_row vg_tensor_at(const vg_bulk *o, uint64_t row);
+bool vg_tensor_load(vg_bulk *o);  // global memory to o->data
+void vg_tensor_place(const vg_bulk *o, uint8_t *shared, uint32_t offset); // o->data to shared memory
+void vg_tensor_fetch(vg_bulk *o); // shared memory to o->data
+bool vg_tensor_store(vg_bulk *o); // o->data to global memory
 void vg_reduce(uint8_t *dst, const uint8_t *src, size_t bytes, int red, int type);
 bool vg_tensor_decode(const void *map, vg_tensor *out);
 /// The shared offset after the swizzle (0 none, 1: 32 B, 2: 64 B, 3: 128 B).
