@@ -20,15 +20,14 @@ static ptx_opnd *popped(ptx_parser *p, uint32_t from, uint32_t *n) {
     return *n ? vm_dup(p->arena, p->stack.at + from, *n * sizeof(ptx_opnd)) : NULL;
 }
 
-/// Operands up to `close`, the opening one read already. `nested` operands may hold labels to come.
+/// Operands up to `close`, the opening one read already.
 static ptx_opnd *list(ptx_parser *p, int close, const char *what, uint32_t *n) {
     const uint32_t from = p->stack.n;
-    while (p->tok.kind != close) {
-        ptx_opnd o;
-        operand(p, &o);
-        vm_push(p->arena, &p->stack, o);
-        if (!ptx_accept(p, ',')) break;
-    }
+    if (p->tok.kind != close) do {
+            ptx_opnd o;
+            operand(p, &o);
+            vm_push(p->arena, &p->stack, o);
+        } while (ptx_accept(p, ','));
     ptx_need(p, close, what);
     return popped(p, from, n);
 }
@@ -84,7 +83,7 @@ static const ptx_bind *special_at(ptx_parser *p) {
             if (name->bind && name->bind->kind == PTX_B_SPECIAL) ptx_next(p);
         }
     }
-    if (!name->bind) ptx_fail(p, "no register is named '%.80s'", name->text);
+    if (!name->bind) ptx_fail_here(p, "no register is named '%.80s'", name->text);
     return name->bind->kind == PTX_B_SPECIAL ? name->bind : NULL;
 }
 
@@ -239,7 +238,7 @@ static void instruction(ptx_parser *p) {
     i.op = ptx_need_name(p, "an instruction, a label or a directive")->text;
     const char *mods[64];
     while (p->tok.kind == PTX_T_DOT) {
-        if (i.nmod == sizeof mods / sizeof *mods) ptx_fail(p, "more than %u modifiers", i.nmod);
+        if (i.nmod == sizeof mods / sizeof *mods) ptx_fail_here(p, "more than %u modifiers", i.nmod);
         mods[i.nmod++] = p->tok.name->text;
         ptx_next(p);
     }
@@ -247,7 +246,7 @@ static void instruction(ptx_parser *p) {
     if (strcmp(i.op, "call") == 0) {
         call(p, &i);
         ptx_need(p, ';', "';'");
-    } else i.opnd = p->tok.kind == ';' ? list(p, ';', "';'", &i.nopnd) : list(p, ';', "',' or ';'", &i.nopnd);
+    } else i.opnd = list(p, ';', "',' or ';'", &i.nopnd);
     if (strcmp(i.op, "bra") == 0 || strcmp(i.op, "brx") == 0)
         for (uint32_t k = 0; k < i.nopnd; k++) { // a label may be named as something outside is
             i.opnd[k].var = NULL;

@@ -52,7 +52,7 @@ static head declaration_head(ptx_parser *p) {
         else {
             const int type = ptx_type_named(p->tok.name->text, p->tok.name->n);
             if (!type) ptx_expected(p, "a type");
-            if (h.type) ptx_fail(p, "two types, .%s and .%s", ptx_types[h.type].name, ptx_types[type].name);
+            if (h.type) ptx_fail_here(p, "two types, .%s and .%s", ptx_types[h.type].name, ptx_types[type].name);
             h.type = (uint8_t)type;
             ptx_next(p);
         }
@@ -294,7 +294,7 @@ void ptx_declaration(ptx_parser *p, unsigned linkage) {
 ptx_var *ptx_params(ptx_parser *p, uint32_t *n) {
     VM_VEC(ptx_var) all = {0};
     ptx_need(p, '(', "'('");
-    while (p->tok.kind != ')') {
+    for (bool more = p->tok.kind != ')'; more; more = ptx_accept(p, ',')) {
         if (!ptx_is_space(p)) ptx_expected(p, "a parameter");
         const head h = declaration_head(p);
         if (h.space != PTX_PARAM && h.space != PTX_REG) ptx_fail(p, "a parameter is .param or .reg");
@@ -307,7 +307,6 @@ ptx_var *ptx_params(ptx_parser *p, uint32_t *n) {
             v.align = (uint32_t)v.bytes;
         } else variable(p, &v, &h, name->text, false);
         vm_push(p->arena, &all, v);
-        if (!ptx_accept(p, ',')) break;
     }
     ptx_need(p, ')', "')'");
     *n = all.n;

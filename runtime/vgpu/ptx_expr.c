@@ -6,6 +6,7 @@
 #include <string.h>
 
 static ptx_value ternary(ptx_parser *p);
+static ptx_value unary(ptx_parser *p);
 
 static ptx_value integer(uint64_t v, bool is_unsigned) {
     return (ptx_value){.kind = PTX_V_INT, .integer = v, .is_unsigned = is_unsigned};
@@ -62,7 +63,7 @@ static ptx_value primary(ptx_parser *p) {
             ptx_next(p);
             ptx_need(p, ')', "')'");
             ptx_enter(p);
-            ptx_value v = primary(p);
+            ptx_value v = unary(p);
             ptx_leave(p);
             need_int(p, &v);
             v.is_unsigned = is_unsigned;

@@ -69,6 +69,7 @@ struct ptx_parser {
     void *scanner;
     ptx_token tok, ahead;
     bool have_ahead;
+    uint32_t last_line;   // of the token before `tok`
     ptx_name **bucket;
     uint32_t nbucket, nname;
     uint32_t depth;       // scopes: 0 special registers, 1 module, 2 function, …
@@ -97,7 +98,9 @@ void ptx_scan_token(ptx_parser *p, ptx_token *t);
 
 // ---- ptx_parse.c: errors, tokens, names, scopes -------------------------------------------------
 VM_NORETURN void ptx_fail_at(ptx_parser *p, uint32_t line, const char *fmt, ...) VM_PRINTF(3, 4);
-#define ptx_fail(p, ...) ptx_fail_at((p), (p)->tok.line, __VA_ARGS__)
+/// About what was read last; ptx_fail_here: about the next token.
+#define ptx_fail(p, ...) ptx_fail_at((p), (p)->last_line, __VA_ARGS__)
+#define ptx_fail_here(p, ...) ptx_fail_at((p), (p)->tok.line, __VA_ARGS__)
 VM_NORETURN void ptx_expected(ptx_parser *p, const char *what);
 ptx_name *ptx_intern(ptx_parser *p, const char *s, size_t n);
 void ptx_next(ptx_parser *p);

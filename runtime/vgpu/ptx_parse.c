@@ -20,11 +20,12 @@ void ptx_fail_at(ptx_parser *p, uint32_t line, const char *fmt, ...) {
 
 void ptx_expected(ptx_parser *p, const char *what) {
     const ptx_token *const t = &p->tok;
-    if (t->kind == PTX_T_END) ptx_fail(p, "expected %s, found the end of the text", what);
-    ptx_fail(p, "expected %s, found '%.*s'", what, t->n > 60 ? 60 : (int)t->n, t->text);
+    if (t->kind == PTX_T_END) ptx_fail_here(p, "expected %s, found the end of the text", what);
+    ptx_fail_here(p, "expected %s, found '%.*s'", what, t->n > 60 ? 60 : (int)t->n, t->text);
 }
 
 void ptx_next(ptx_parser *p) {
+    p->last_line = p->tok.line;
     if (p->have_ahead) p->tok = p->ahead;
     else ptx_scan_token(p, &p->tok);
     p->have_ahead = false;
@@ -66,7 +67,7 @@ ptx_name *ptx_need_name(ptx_parser *p, const char *what) {
 uint64_t ptx_need_int(ptx_parser *p, const char *what, uint64_t most) {
     if (p->tok.kind != PTX_T_INT) ptx_expected(p, what);
     const uint64_t v = p->tok.integer;
-    if (v > most) ptx_fail(p, "%s is %llu, at most %llu is possible", what, (unsigned long long)v, (unsigned long long)most);
+    if (v > most) ptx_fail_here(p, "%s is %llu, at most %llu is possible", what, (unsigned long long)v, (unsigned long long)most);
     ptx_next(p);
     return v;
 }
@@ -76,7 +77,7 @@ ptx_pos ptx_here(const ptx_parser *p) {
 }
 
 void ptx_enter(ptx_parser *p) {
-    if (++p->nest > PTX_MAX_NEST) ptx_fail(p, "nested more than %d deep", PTX_MAX_NEST);
+    if (++p->nest > PTX_MAX_NEST) ptx_fail_here(p, "nested more than %d deep", PTX_MAX_NEST);
 }
 
 void ptx_leave(ptx_parser *p) { p->nest--; }
@@ -124,7 +125,7 @@ ptx_bind *ptx_declare(ptx_parser *p, ptx_name *name, enum ptx_bind_kind kind) {
 
 void ptx_scope_open(ptx_parser *p) {
     p->depth++;
-    if (p->depth > PTX_MAX_NEST) ptx_fail(p, "nested more than %d deep", PTX_MAX_NEST);
+    if (p->depth > PTX_MAX_NEST) ptx_fail_here(p, "nested more than %d deep", PTX_MAX_NEST);
 }
 
 /// Labels may be used before they stand: what this scope knows is resolved, the rest left to the
@@ -271,7 +272,7 @@ static void function(ptx_parser *p, bool is_entry) {
     ptx_func *f;
     if (name->bind) {
         if (name->bind->kind != PTX_B_FUNC || name->bind->func->is_entry != is_entry || !name->bind->func->is_extern)
-            ptx_fail(p, "'%.80s' is declared twice", name->text);
+            ptx_fail_here(p, "'%.80s' is declared twice", name->text);
         f = name->bind->func;
     } else {
         f = vm_new(p->arena, ptx_func);
@@ -363,8 +364,8 @@ static void module(ptx_parser *p) {
     ptx_next(p);
     while (p->tok.kind != PTX_T_END) module_statement(p);
     ptx_module *const m = p->module;
-    if (!m->version) ptx_fail(p, "there is no .version");
-    if (!m->target) ptx_fail(p, "there is no .target");
+    if (!m->version) ptx_fail_here(p, "there is no .version");
+    if (!m->target) ptx_fail_here(p, "there is no .target");
     resolve_initialisers(p, p->vars.at, p->vars.n);
     for (uint32_t i = 0; i < p->funcs.n; i++) resolve_initialisers(p, p->funcs.at[i]->local, p->funcs.at[i]->nlocal);
     m->var = p->vars.at;

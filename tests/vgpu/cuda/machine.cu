@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A register machine a thread: a switch of many cases in a loop, which becomes an indirect branch.
+// A register machine a thread: a switch of many cases in a loop, warps diverge in every step.
 extern "C" __global__ void machine(int n, int steps, const unsigned char *code, const unsigned *x, unsigned *y) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n) return;
