@@ -444,7 +444,7 @@ void cg_remark(cg *g, const ir_op *op, const char *fmt, ...) {
 bool cg_need(cg *g, const ir_op *op, uint32_t feature, const char *what, int sm) {
     if (g->arch->features & feature) return true;
     g->failed = true;
-    vm_diag *d = vm_report(g->comp, D_E0602, op->span, "'%s' needs sm_%d", what, sm);
+    vm_diag *d = vm_report(g->comp, D_E0602, op->span, "'%s' needs sm_%d%s", what, sm, feature & (A_WGMMA | A_SETMAXNREG) ? "a" : "");
     vm_note(g->comp, d, "the target is %s", g->arch->name);
     return false;
 }

@@ -36,6 +36,7 @@ typedef struct cg_group {
     LLVMValueRef tid;            // index of the thread in the group, i32
     LLVMBasicBlockRef prologue;  // dominates all of the group's code, ends in a branch: place for caches
     struct cg_cache *cache;      // thread parts of indices
+    LLVMValueRef warpgroup;      // number of the thread's warpgroup, once asked for
     LLVMValueRef warp;           // cg_warp
 } cg_group;
 
@@ -195,6 +196,12 @@ void cg_bulk_copy(cg *g, ir_op *op);                       // copy_async via = b
 void cg_sync(cg *g);                                       // barrier of the current group
 void cg_sync_warp(cg *g);
 LLVMValueRef cg_barrier_pointer(cg *g, const ir_value *v);  // shared address of an mbarrier
+
+// ---- emit_wgmma.c -------------------------------------------------------------------------------
+
+void cg_wgmma_wait(cg *g, const ir_op *op);                // wait_group of wgmmas
+/// Whether the kernel has wgmmas: then it must not call anything.
+bool cg_has_wgmma(cg *g);
 
 // ---- emit_print.c -------------------------------------------------------------------------------
 

@@ -197,7 +197,3 @@ void emit_dot(cg *g, ir_op *op) {
               (long long)ta->dim[rank - 1], name + 10);
     cg_set_tile(g, op->res[0], cg_tile_from_slots(g, tc->elem, xc->slots, acc));
 }
-
-void emit_wgmma(cg *g, ir_op *op) {
-    cg_refuse(g, op, "wgmma", "dot(load(a), load(b), acc) runs on mma.sync");
-}

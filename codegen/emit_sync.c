@@ -35,6 +35,10 @@ void emit_sync(cg *g, ir_op *op) {
 
 void emit_fence(cg *g, ir_op *op) {
     const char *scope = ir_str(op, AT_scope);
+    if (scope && !strcmp(scope, "block") && ir_int(op, AT_proxy, 0) && !ir_get(op, AT_order)) { // a barrier does the rest
+        if (cg_need(g, op, A_TMA, "fence across proxies", 90)) call0(g, "llvm.nvvm.fence.proxy.async.shared_cta");
+        return;
+    }
     const char *name = !scope || !strcmp(scope, "gpu")  ? "llvm.nvvm.membar.gl"
                        : !strcmp(scope, "system")       ? "llvm.nvvm.membar.sys"
                                                         : "llvm.nvvm.membar.cta";
@@ -49,6 +53,8 @@ void emit_commit_group(cg *g, ir_op *op) {
 }
 
 void emit_wait_group(cg *g, ir_op *op) {
+    const char *of = ir_str(op, AT_of);
+    if (of && !strcmp(of, "wgmma")) return cg_wgmma_wait(g, op);
     LLVMValueRef n = cg_i32(g, ir_int(op, AT_count, 0));
     cg_call(g, "llvm.nvvm.cp.async.wait.group", g->t_void, 1, &n);
 }
@@ -216,13 +222,4 @@ void emit_tma_store(cg *g, ir_op *op) {
 
 void emit_tma_reduce(cg *g, ir_op *op) {
     cg_refuse(g, op, "tma_reduce", "write atomic_add(view, tile) and its kin");
-}
-
-/// A value in flight has its words already; what made it is waited for by its group.
-void emit_wait_value(cg *g, ir_op *op) {
-    if (!cg_is_tile(op->res[0])) return cg_undef_results(g, op);
-    const cg_tile *x = cg_tile_of(g, op->ops[0]);
-    cg_tile *r = cg_tile_new(g, x->elem, x->slots);
-    memcpy(r->word, x->word, x->nwords * sizeof *x->word);
-    cg_set_tile(g, op->res[0], r);
 }

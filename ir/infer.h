@@ -2,6 +2,7 @@
 // Private to layout inference: how the layouts of an operation's tiles hang together.
 #pragma once
 #include "ir/ir.h"
+#include "layout/descriptor.h"
 
 /// Layout that `operand` number k must have so that `op` needs no data movement, given its other
 /// tiles; NULL if nothing follows (or the relation cannot be inverted). Only relations that are one to
@@ -20,6 +21,16 @@ typedef struct {
 } infer_dot_choice;
 bool infer_dot(vm_arena *ar, const ir_op *op, int threads, const layout *a, const layout *b,
                const layout *c, infer_dot_choice *out, const char **why);
+/// infer_wgmma.c: the same for wgmma; a is NULL where it comes from shared memory, b always does.
+bool infer_wgmma(vm_arena *ar, const ir_op *op, int threads, const layout *a, infer_dot_choice *out, const char **why);
+/// PTX's name of an operand type of wgmma; NULL: it is none.
+const char *infer_wgmma_type(vm_dtype t);
+/// Columns that the next instruction takes when `left` remain, operands of type a.
+int infer_wgmma_columns(vm_dtype a, int64_t left);
+/// The descriptor of shared operand k (0, 1) of a wgmma whose tile has layout sh (NULL: the one that it
+/// has). `facts`: what pass_divides knows about origins counts; else they are taken for aligned.
+bool infer_descriptor(vm_arena *ar, const ir_op *op, int k, const shared_layout *sh, bool facts, descriptor_box *box,
+                      descriptor *out, const char **why);
 /// Whether `l` serves where `want` is expected by a tensor-core operand: same owners, any slot order.
 bool infer_same_owners(vm_arena *ar, const layout *l, const layout *want);
 

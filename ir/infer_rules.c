@@ -134,28 +134,6 @@ bool infer_same_owners(vm_arena *ar, const layout *l, const layout *want) {
     return layout_same_owners(ar, l, want);
 }
 
-static bool wgmma_choice(vm_arena *ar, const ir_op *op, int threads, infer_dot_choice *out, const char **why) {
-    const ir_type *c = &op->res[0]->type;
-    const int64_t m = c->dim[0], n = c->dim[1];
-    if (threads % 128 || m % (threads / 2) || n % 8 || n > 256) {
-        if (why) *why = vm_format(ar, "wgmma needs whole warpgroups, 64 rows for each and n a multiple of 8 up to 256; "
-                                      "this is %lld x %lld on %d threads", (long long)m, (long long)n, threads);
-        return false;
-    }
-    // accumulator of m64nN: warp w owns rows 16w.., 8x8 cores as in mma.sync
-    const int32_t warps[2] = {threads / 32, 1}, rows[2] = {2, 1}, cols[2] = {1, (int32_t)(n / 8)},
-                  core[2] = {8, 4}, pair[2] = {1, 2};
-    const int32_t reps[2] = {(int32_t)(m / (threads / 2)), 1};
-    const layout *l = layout_local(ar, 2, reps, NULL);
-    l = layout_compose(ar, l, layout_spatial(ar, 2, warps, NULL, NULL), NULL);
-    l = layout_compose(ar, l, layout_local(ar, 2, cols, NULL), NULL);
-    l = layout_compose(ar, l, layout_local(ar, 2, rows, NULL), NULL);
-    l = layout_compose(ar, l, layout_spatial(ar, 2, core, NULL, NULL), NULL);
-    l = layout_compose(ar, l, layout_local(ar, 2, pair, NULL), NULL);
-    *out = (infer_dot_choice){.c = l};
-    return l != NULL;
-}
-
 /// The part of a stack's layout that counts matrices: f with f * (one matrix) = l, NULL if there is none.
 static const layout *stack_part(vm_arena *ar, const layout *l, const layout *matrix, int rank) {
     const int32_t lead[LAYOUT_MAX_RANK] = {0, 1, 2, 3, 4, 5, 6, 7};
@@ -188,7 +166,7 @@ static const layout *stacked(vm_arena *ar, const layout *stack, const layout *ma
 
 bool infer_dot(vm_arena *ar, const ir_op *op, int threads, const layout *ka, const layout *kb,
                const layout *kc, infer_dot_choice *out, const char **why) {
-    if (op->inst == I_wgmma) return wgmma_choice(ar, op, threads, out, why);
+    if (op->inst == I_wgmma) return infer_wgmma(ar, op, threads, ka, out, why);
     const ir_type *a = &op->ops[0]->type, *b = &op->ops[1]->type, *c = &op->res[0]->type;
     const char *name = atom_name(a->elem, b->elem, c->elem);
     if (!name) {

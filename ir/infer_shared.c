@@ -2,7 +2,10 @@
 // Layouts of shared tiles: those that nobody wrote are chosen by the bank conflicts of all the accesses
 // to the tile, and every tile gets a remark with what its accesses cost.
 #include "ir/infer.h"
+#include "ir/pass.h"
 #include "layout/banks.h"
+
+#include <string.h>
 
 enum { MAX_USES = 24 };
 
@@ -16,6 +19,10 @@ typedef struct {
     bool dense;  // a reshape needs row-major memory
     bool tensor; // operands of tensor cores come from it
     bool other;  // accesses that are not counted
+    bool runs;   // bulk copies fill or read it: rows as they are
+    bool boxes;  // tensor copies do: rows, or one of the hardware's swizzles
+    VM_VEC(const ir_op *) products; // wgmmas that read it as operand `which`
+    VM_VEC(int) which;
 } tile_uses;
 
 static bool of_root(const tile_uses *t, const ir_value *view, ir_access *acc) {
@@ -76,8 +83,17 @@ static void look(ir_op *op, void *user) {
         case I_store:
             if (is_tile(op->ops[1])) add_use(t, op, v, &acc, op->ops[1], true, false);
             break;
-        case I_copy: case I_copy_async:
-            if (k < 2) add_use(t, op, v, &acc, NULL, k == 0, false);
+        case I_tma_load: case I_tma_store: case I_tma_reduce: t->boxes = true; break;
+        case I_copy: case I_copy_async: {
+            const char *via = ir_copy_via(op);
+            t->runs |= via && !strcmp(via, "bulk");
+            t->boxes |= via && !strcmp(via, "tensor");
+            if (k < 2 && (!via || !strcmp(via, "cp_async"))) add_use(t, op, v, &acc, NULL, k == 0, false);
+            break;
+        }
+        case I_wgmma:
+            vm_push(t->arena, &t->products, op);
+            vm_push(t->arena, &t->which, (int)k);
             break;
         default: t->other = true;
         }
@@ -96,8 +112,30 @@ static void place(tile_uses *t, ir_type *type, const int32_t *shape, bool fixed)
     const int64_t row = type->rank ? (int64_t)shape[type->rank - 1] * bits / 8 : 0;
     const shared_layout *rows = shared_row_major(t->arena, type->rank, shape);
     type->shared = rows;
-    if (t->dense || !fixed || type->rank < 2) return;
+    if (t->dense || t->runs || !fixed || type->rank < 2) return;
+    for (int w = 128; w >= 16 && t->products.n; w /= 2) { // the widest pattern that all its products can walk
+        const shared_layout *s = shared_swizzle(t->arena, type->rank, shape, bits, w, NULL);
+        bool all = s != NULL;
+        for (uint32_t i = 0; i < t->products.n && all; i++) {
+            descriptor_box box;
+            descriptor d;
+            all = infer_descriptor(t->arena, t->products.at[i], t->which.at[i], s, false, &box, &d, NULL);
+        }
+        if (!all) continue;
+        type->shared = s;
+        return;
+    }
     bank_count sum;
+    if (t->boxes) { // the widest of the least conflicts
+        int64_t least = INT64_MAX;
+        for (int w = 128; w >= 16; w /= 2) {
+            const shared_layout *s = w == 16 ? rows : row % w == 0 ? shared_swizzle(t->arena, type->rank, shape, bits, w, NULL) : NULL;
+            if (!s || !counts(t, s, bits, &sum) || (int64_t)sum.conflicts >= least) continue;
+            least = (int64_t)sum.conflicts;
+            type->shared = s;
+        }
+        return;
+    }
     if (t->tensor && vm_bits(type->elem) == 16 && row % 32 == 0) {
         const shared_layout *s = shared_swizzle(t->arena, type->rank, shape, bits, 128, NULL);
         if (s && (t->other || !counts(t, s, bits, &sum) || sum.conflicts == 0)) { // what the hardware's own formats are

@@ -159,6 +159,7 @@ void cc_tma_load(cc *c, const ir_op *op) { cc_landing(c, op, true); }
 void cc_tma_store(cc *c, const ir_op *op) { cc_copy(c, op); }
 void cc_commit_group(cc *c, const ir_op *op) { cc_put(c, op, commit, 0, 0, 0, 0); }
 void cc_wait_group(cc *c, const ir_op *op) {
+    if (ir_get(op, AT_of)) return; // products land at once
     cc_put(c, op, wait_group, 0, 0, 0, (uint32_t)ir_int(op, AT_count, 0));
 }
 void cc_wait_stores(cc *c, const ir_op *op) { (void)c, (void)op; } // stores land at once

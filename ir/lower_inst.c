@@ -254,8 +254,9 @@ static fe_value *barriers(lower *l, vm_inst i, const char *name, const fe_args *
                            at);
     ir_value *ops[2] = {need_barrier(l, name, v[0], s[0]), NULL};
     if (!ops[0] || (want == 2 && !(ops[1] = lw_index(l, v[1], s[1])))) return fe_poison(l->e);
-    (void)args;
-    ir_emit(&l->b, i, want, ops, 0, NULL);
+    ir_op *op = ir_emit(&l->b, i, want, ops, 0, NULL);
+    const int64_t lag = i == I_arrive ? lw_named_int(l, args, "lag", 0) : 0;
+    if (lag > 0) ir_set_int(op, AT_lag, lag);
     return lw_none(l);
 }
 

@@ -75,7 +75,7 @@ static void use(planner *p, item *x, ir_op *op, bool loops) {
         // In flight until everything has landed.
         uint32_t k = hi + 1;
         while (k < p->ops.n &&
-               !(p->ops.at[k]->inst == I_wait_group && ir_int(p->ops.at[k], AT_count, 0) == 0 &&
+               !(p->ops.at[k]->inst == I_wait_group && !ir_get(p->ops.at[k], AT_of) && ir_int(p->ops.at[k], AT_count, 0) == 0 &&
                  op->inst == I_copy_async && op->nops == 2))
             k++;
         hi = k < p->ops.n ? k : p->ops.n;

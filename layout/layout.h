@@ -139,7 +139,7 @@ bool shared_equal(const shared_layout *f, const shared_layout *g);
 typedef struct {
     const char *name; // "m16n8k16"
     int m, n, k;
-    unsigned operand_bits;   // 16 or 8
+    unsigned operand_bits;   // 32, 16 or 8
     const layout *a, *b, *c; // one warp; a: m×k, b: k×n, c: m×n
 } mma_atom;
 /// Rows of atoms.def; NULL if unknown. Layouts are made in the arena.

@@ -562,7 +562,14 @@ static void test_constructors(void **state) {
 static void fragment(const char *name, char operand, int t, int i, int32_t *x) {
     const int group = t / 4, tig = t % 4;
     const bool bytes = strcmp(name, "m16n8k32") == 0, k8 = strcmp(name, "m16n8k8") == 0;
-    if (operand == 'c') {
+    const bool words = strcmp(name, "m16n8k8x32") == 0;
+    if (words && operand == 'a') {
+        x[0] = i % 2 == 0 ? group : group + 8;
+        x[1] = tig + (i < 2 ? 0 : 4);
+    } else if (words && operand == 'b') {
+        x[0] = tig + 4 * i;
+        x[1] = group;
+    } else if (operand == 'c') {
         x[0] = i < 2 ? group : group + 8;
         x[1] = tig * 2 + (i & 1);
     } else if (operand == 'a' && bytes) {
@@ -587,7 +594,7 @@ static void test_atoms(void **state) {
     (void)state;
     const char *const *names;
     const size_t n = mma_atom_names(&names);
-    assert_int_equal(n, 3);
+    assert_int_equal(n, 4);
     for (size_t k = 0; k < n; k++) {
         const mma_atom *atom = mma_atom_find(arena, names[k]);
         assert_non_null(atom);
