@@ -19,6 +19,10 @@ LLVMValueRef cg_clip_pair(cg *g, LLVMValueRef y);
 LLVMValueRef cg_scale_pair(cg *g, LLVMValueRef bits);
 /// The cast of a tile that a view has taken out of the order for this very target: straight from the
 /// encoded words. NULL: it is no such cast.
+LLVMValueRef cg_scale_number(cg *g, LLVMValueRef bits); // where there is no NaN
+/// The four codes of a word to two pairs of f16, where their exponents go beyond it: each is put together
+/// as an f32 and rounded. Subnormals of theirs are nothing in f16. encoded: in the order of BITS_SPLIT.
+void cg_split_pairs(cg *g, vm_dtype q, bool numbers, bool encoded, LLVMValueRef x, LLVMValueRef pair[2]);
 cg_tile *cg_decode_cast(cg *g, const ir_op *cast, vm_dtype to);
 /// A view that changes the order of bits; nothing where only casts as above use the result.
 void cg_reorder_view(cg *g, ir_op *view);

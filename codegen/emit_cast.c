@@ -3,6 +3,7 @@
 // 16-bit floats and wider aside). Everything that has no instruction goes through f32, which holds
 // all types of 16 bits and fewer exactly. Conversions of packed words are in emit_cast_tile.c.
 #include "codegen/emit.h"
+#include "vm/bitorder.h"
 
 static uint64_t low_mask(unsigned bits) { return bits >= 64 ? UINT64_MAX : (1ull << bits) - 1; }
 
@@ -23,13 +24,13 @@ static LLVMValueRef call1(cg *g, const char *name, LLVMTypeRef ret, LLVMValueRef
 // ---- integers to floats -------------------------------------------------------------------------
 
 /// Up to 16 bits: placed in the mantissa of 2^23, which is then taken off; no slow conversion unit.
-static LLVMValueRef small_int_to_f32(cg *g, vm_dtype from, LLVMValueRef x) {
+static LLVMValueRef small_int_to_f32(cg *g, vm_dtype from, LLVMValueRef x, double kept) {
     const unsigned b = vm_bits(from);
     const bool sign = vm_dtypes[from].kind == K_INT;
     const uint32_t flip = sign ? 1u << (b - 1) : 0;
     LLVMValueRef u = cg_code(g, from, x, g->t_i32);
     u = LLVMBuildXor(g->b, u, cg_i32(g, 0x4b000000u | flip), "");
-    return LLVMBuildFSub(g->b, as_f32(g, u), LLVMConstReal(g->t_f32, 8388608.0 + flip), "");
+    return LLVMBuildFSub(g->b, as_f32(g, u), LLVMConstReal(g->t_f32, 8388608.0 + flip - kept), "");
 }
 
 /// Rounded to f32 so that a second rounding to fewer digits is right: toward zero, and the last bit
@@ -59,7 +60,7 @@ static LLVMValueRef int_to_float(cg *g, vm_dtype from, vm_dtype to, LLVMValueRef
     if (vm_bits(from) <= 16) {
         if (from == T_bool) x = LLVMBuildZExt(g->b, x, g->t_i8, "");
         const vm_dtype t = from == T_bool ? T_u8 : from;
-        LLVMValueRef f = small_int_to_f32(g, t, x);
+        LLVMValueRef f = small_int_to_f32(g, t, x, r.offset ? bits_offset(from, to) : 0);
         return to == T_f64 ? LLVMBuildFPExt(g->b, f, g->t_f64, "") : from_f32(g, to, f, r);
     }
     const bool sign = vm_dtypes[from].kind == K_INT, wide = vm_bits(from) == 64;
@@ -105,13 +106,13 @@ static LLVMValueRef float_to_int(cg *g, vm_dtype to, LLVMValueRef x, bool f64) {
 
 /// Exponent and mantissa bits moved to where f32 has them, then times a power of two, which makes
 /// subnormals normal too (plain LLVM arithmetic does not flush).
-static LLVMValueRef small_to_f32(cg *g, vm_dtype from, LLVMValueRef x) {
+static LLVMValueRef small_to_f32(cg *g, vm_dtype from, LLVMValueRef x, bool numbers) {
     const vm_dtype_info *d = &vm_dtypes[from];
     LLVMValueRef u = cg_code(g, from, x, g->t_i32);
     if (d->special == SP_SCALE) {
         LLVMValueRef y = LLVMBuildShl(g->b, u, cg_i32(g, 23), "");
         y = select_if(g, LLVMBuildICmp(g->b, LLVMIntEQ, u, cg_i32(g, 0), ""), cg_i32(g, 0x400000), y);
-        y = select_if(g, LLVMBuildICmp(g->b, LLVMIntEQ, u, cg_i32(g, 255), ""), cg_i32(g, 0x7fc00000), y);
+        if (!numbers) y = select_if(g, LLVMBuildICmp(g->b, LLVMIntEQ, u, cg_i32(g, 255), ""), cg_i32(g, 0x7fc00000), y);
         return as_f32(g, y);
     }
     const unsigned e = d->e, m = d->m;
@@ -123,7 +124,7 @@ static LLVMValueRef small_to_f32(cg *g, vm_dtype from, LLVMValueRef x) {
     LLVMValueRef y = as_f32(g, LLVMBuildShl(g->b, mag, cg_i32(g, 23 - m), ""));
     y = LLVMBuildFMul(g->b, y, as_f32(g, cg_i32(g, (int64_t)(254 - bias) << 23)), "");
     y = as_bits(g, y);
-    if (d->special == SP_NAN) {
+    if (d->special == SP_NAN && !numbers) {
         LLVMValueRef nan = LLVMBuildICmp(g->b, LLVMIntEQ, mag, cg_i32(g, (int64_t)all), "");
         y = select_if(g, nan, cg_i32(g, 0x7fc00000), y);
     } else if (d->special == SP_IEEE) {
@@ -136,7 +137,7 @@ static LLVMValueRef small_to_f32(cg *g, vm_dtype from, LLVMValueRef x) {
     return as_f32(g, LLVMBuildOr(g->b, y, sign, ""));
 }
 
-static LLVMValueRef to_f32(cg *g, vm_dtype from, LLVMValueRef x) {
+static LLVMValueRef to_f32(cg *g, vm_dtype from, LLVMValueRef x, bool numbers) {
     switch (from) {
     case T_f32: return x;
     case T_tf32: return as_f32(g, LLVMBuildAnd(g->b, as_bits(g, x), cg_i32(g, 0xffffe000), ""));
@@ -145,7 +146,7 @@ static LLVMValueRef to_f32(cg *g, vm_dtype from, LLVMValueRef x) {
         LLVMValueRef u = LLVMBuildZExt(g->b, cg_bitcast(g, x, g->t_i16), g->t_i32, "");
         return as_f32(g, LLVMBuildShl(g->b, u, cg_i32(g, 16), ""));
     }
-    default: return small_to_f32(g, from, x);
+    default: return small_to_f32(g, from, x, numbers);
     }
 }
 
@@ -283,7 +284,7 @@ LLVMValueRef cg_cast(cg *g, vm_dtype from, vm_dtype to, LLVMValueRef x, vm_round
                                      : LLVMBuildFPTrunc(g->b, x, g->t_f32, "");
         return from_f32(g, to, f64_to_f32_odd(g, x), r);
     }
-    x = to_f32(g, from, x);
+    x = to_f32(g, from, x, r.numbers);
     if (to == T_bool) return LLVMBuildFCmp(g->b, LLVMRealUNE, x, LLVMConstNull(g->t_f32), "");
     if (!vm_is_float(to)) return float_to_int(g, to, x, false);
     return from_f32(g, to, x, r);

@@ -18,17 +18,59 @@ LLVMValueRef cg_clip_pair(cg *g, LLVMValueRef y) {
     return cg_bitcast(g, LLVMBuildOr(g->b, m, s, ""), g->t_v2f16);
 }
 
+LLVMValueRef cg_scale_number(cg *g, LLVMValueRef bits) {
+    LLVMValueRef a[2] = {cg_bitcast(g, bits, g->t_v2bf16), cg_bitcast(g, cg_i32(g, 0x00400040), g->t_v2bf16)};
+    return cg_call(g, "llvm.maxnum.v2bf16", g->t_v2bf16, 2, a);
+}
+
 LLVMValueRef cg_scale_pair(cg *g, LLVMValueRef bits) {
     LLVMValueRef z = cg_bitcast(g, bits, g->t_v2bf16);
-    LLVMValueRef a[2] = {z, cg_bitcast(g, cg_i32(g, 0x00400040), g->t_v2bf16)};
-    LLVMValueRef f[3] = {z, cg_pair_const(g, T_bf16, 0), cg_call(g, "llvm.maxnum.v2bf16", g->t_v2bf16, 2, a)};
+    LLVMValueRef f[3] = {z, cg_pair_const(g, T_bf16, 0), cg_scale_number(g, bits)};
     return cg_call(g, "llvm.fma.v2bf16", g->t_v2bf16, 3, f);
+}
+
+/// Bits `mask` of every byte, which have been moved up (or down) by `up` before.
+static LLVMValueRef of_bytes(cg *g, LLVMValueRef x, int up, unsigned mask) {
+    if (up > 0) x = LLVMBuildShl(g->b, x, cg_i32(g, up), "");
+    if (up < 0) x = LLVMBuildLShr(g->b, x, cg_i32(g, -up), "");
+    return LLVMBuildAnd(g->b, x, cg_i32(g, mask * 0x01010101u), "");
+}
+
+void cg_split_pairs(cg *g, vm_dtype q, bool numbers, bool encoded, LLVMValueRef x, LLVMValueRef pair[2]) {
+    const vm_dtype_info *d = &vm_dtypes[q];
+    const bits_split s = bits_split_of(q);
+    const bool scale = d->special == SP_SCALE;
+    LLVMValueRef top, next[2];
+    if (scale) {
+        top = of_bytes(g, x, encoded ? 0 : -1, s.top);
+        next[0] = next[1] = of_bytes(g, x, encoded ? 0 : 7, s.next);
+    } else {
+        const unsigned low = s.top & 0x7f, keep = (unsigned)(s.next << s.up) & 0xff;
+        const int up = encoded ? s.up : 7 - (int)d->m;
+        top = encoded ? of_bytes(g, x, 0, s.top)
+                      : LLVMBuildOr(g->b, of_bytes(g, x, 0, 0x80), of_bytes(g, x, -1 - (int)d->m, low), "");
+        top = LLVMBuildAdd(g->b, top, cg_i32(g, s.add * 0x01010101u), "");
+        // every other byte: those between are the zeros below
+        LLVMValueRef y = LLVMBuildShl(g->b, x, cg_i32(g, up), "");
+        next[0] = LLVMBuildAnd(g->b, y, cg_i32(g, keep * 0x00010001u), "");
+        next[1] = LLVMBuildAnd(g->b, y, cg_i32(g, keep * 0x01000100u), "");
+    }
+    LLVMValueRef f[4];
+    for (uint32_t k = 0; k < 4; k++) {
+        // of a scale, the top byte's sign is 0; the last byte says that the exponent is odd, so that 255 is
+        // a NaN, and 102, half of f16's least number, is that to the last bit
+        const uint32_t zero = scale ? 8 | k : 4 + (k ^ 1), last = scale && !numbers ? 12 | k : zero;
+        f[k] = cg_bitcast(g, cg_prmt(g, top, next[k % 2], k << 12 | (4 + k) << 8 | zero << 4 | last), g->t_f32);
+    }
+    pair[0] = cg_narrow_pair(g, T_f16, f[0], f[1]);
+    pair[1] = cg_narrow_pair(g, T_f16, f[2], f[3]);
 }
 
 typedef struct {
     cg *g;
     vm_dtype q, t; // t: f16 or bf16, what the plan makes
     bits_plan plan;
+    vm_rounding how;
     LLVMValueRef *word, *rotated; // 16 a word
 } decoder;
 
@@ -89,7 +131,8 @@ static LLVMValueRef int_pair(decoder *d, const bits_pair *p) {
     const uint32_t flip = sign ? 1u << (vm_bits(d->q) - 1) : 0;
     const uint32_t with = (d->t == T_f16 ? 0x6400u : 0x4300u) | flip << p->shift;
     LLVMValueRef y = as_pair(d, gathered(d, p, false, with, sign));
-    const double least = -one * power(-(int)p->shift) - flip;
+    const double least = -one * power(-(int)p->shift) - flip + (d->how.offset ? bits_offset(d->q, d->t) : 0);
+    if (least == 0 && !p->shift) return y;
     if (!p->shift) return LLVMBuildFAdd(d->g->b, y, cg_pair_const(d->g, d->t, least), "");
     return fma_pair(d, y, power(-(int)p->shift), cg_pair_const(d->g, d->t, least));
 }
@@ -117,17 +160,26 @@ static LLVMValueRef float_pair(decoder *d, const bits_pair *p) {
     return cg_clip_pair(g, y);
 }
 
-static cg_tile *decode(cg *g, vm_dtype q, vm_dtype to, uint32_t slots, LLVMValueRef *word) {
-    decoder d = {.g = g, .q = q, .t = bits_target(q, to), .word = word};
-    d.plan = bits_plan_make(g->arena, q, to, slots);
+static cg_tile *decode(cg *g, vm_dtype q, vm_dtype to, uint32_t slots, vm_rounding how, LLVMValueRef *word) {
+    decoder d = {.g = g, .q = q, .t = bits_target(q, to), .how = how, .word = word};
+    d.plan = bits_plan_make(g->arena, q, to, slots, how.numbers);
     if (d.plan.form == BITS_NONE) return NULL;
     d.rotated = vm_newn(g->arena, LLVMValueRef, d.plan.words * 16);
     cg_tile *r = cg_tile_new(g, to, slots);
+    if (d.plan.form == BITS_SPLIT) {
+        for (uint32_t i = 0; i < d.plan.words; i++) {
+            LLVMValueRef pair[2];
+            cg_split_pairs(g, q, how.numbers, true, word[i], pair);
+            for (uint32_t k = 2 * i; k < r->nwords && k < 2 * i + 2; k++) r->word[k] = pair[k % 2];
+        }
+        return r;
+    }
     for (uint32_t i = 0; i < d.plan.pairs; i++) {
         const bits_pair *p = &d.plan.pair[i];
         LLVMValueRef y = d.plan.form == BITS_INT ? int_pair(&d, p)
                          : d.plan.form == BITS_WIDE_INT ? wide_int_pair(&d, p)
-                         : d.plan.form == BITS_SCALE ? cg_scale_pair(g, gathered(&d, p, false, 0, false)) : float_pair(&d, p);
+                         : d.plan.form == BITS_SCALE ? (how.numbers ? cg_scale_number : cg_scale_pair)(g, gathered(&d, p, false, 0, false))
+                                                     : float_pair(&d, p);
         if (to == d.t) {
             r->word[i] = y;
             continue;
@@ -151,6 +203,7 @@ static bool decodes(const ir_op *view, const ir_op *cast) {
     const ir_type *t = &cast->res[0]->type;
     return t->space == IS_REG && usual_rounding(cast) &&
            (t->elem == T_f16 || t->elem == T_bf16 || t->elem == T_f32) &&
+           (!vm_has_numbers(view->res[0]->type.elem) || ir_int(cast, AT_nan, 1) == ir_int(view, AT_nan, 1)) &&
            bits_target(view->res[0]->type.elem, t->elem) ==
                bits_target(view->res[0]->type.elem, (vm_dtype)ir_get(view, AT_decode)->i);
 }
@@ -163,7 +216,7 @@ cg_tile *cg_decode_cast(cg *g, const ir_op *cast, vm_dtype to) {
     const uint32_t slots = cg_slots(&x->type), have = cg_ni32(bytes->elem, bytes->slots);
     LLVMValueRef *w = vm_newn(g->arena, LLVMValueRef, have + 1);
     cg_tile_to_i32(g, bytes, w);
-    return decode(g, x->type.elem, to, slots, w);
+    return decode(g, x->type.elem, to, slots, ir_rounding(cast), w);
 }
 
 /// Whether every user of v is a cast as above.
@@ -182,13 +235,14 @@ void cg_reorder_view(cg *g, ir_op *op) {
     const cg_tile *x = cg_tile_of(g, op->ops[0]);
     const ir_type *t = &op->res[0]->type, *plain = in ? &op->ops[0]->type : t;
     const vm_dtype to = (vm_dtype)ir_get(op, in ? AT_encode : AT_decode)->i;
+    const bool numbers = !ir_int(op, AT_nan, 1);
     const uint32_t slots = cg_slots(plain), n = slots * vm_bits(plain->elem), words = (n + 31) / 32;
     const uint32_t have = cg_ni32(x->elem, x->slots);
     LLVMValueRef *w = vm_newn(g->arena, LLVMValueRef, have + words + 1), *y = vm_newn(g->arena, LLVMValueRef, words + 1);
     cg_tile_to_i32(g, x, w);
-    const bool needed = in || bits_plan_make(g->arena, plain->elem, to, slots).form == BITS_NONE || !only_decoded(op, op->parent);
+    const bool needed = in || bits_plan_make(g->arena, plain->elem, to, slots, numbers).form == BITS_NONE || !only_decoded(op, op->parent);
     uint32_t *order = vm_newn(g->arena, uint32_t, n + 1), *from = vm_newn(g->arena, uint32_t, n + 1);
-    bits_order(g->arena, plain->elem, to, slots, order);
+    bits_order(g->arena, plain->elem, to, slots, numbers, order);
     for (uint32_t k = 0; k < n; k++) from[in ? k : order[k]] = in ? order[k] : k;
     for (uint32_t i = 0; i < words; i++) {
         y[i] = needed ? NULL : LLVMGetUndef(g->t_i32);

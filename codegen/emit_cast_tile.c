@@ -3,6 +3,7 @@
 // through, slot by slot for the rest; and bitcasts. Counts of instructions are in the tables of the
 // low-bit kernels; here each sequence works on one pair of results, in two 16-bit lanes.
 #include "codegen/cast.h"
+#include "vm/bitorder.h"
 
 LLVMValueRef cg_prmt(cg *g, LLVMValueRef a, LLVMValueRef b, uint32_t sel) {
     LLVMValueRef x[3] = {a, b, cg_i32(g, sel)};
@@ -23,6 +24,7 @@ LLVMValueRef cg_pair_const(cg *g, vm_dtype t, double x) {
 
 static LLVMValueRef add_pair(cg *g, vm_dtype t, LLVMValueRef bits, double x) {
     LLVMValueRef v = cg_bitcast(g, bits, cg_word_type(g, t));
+    if (x == 0) return v;
     return LLVMBuildFAdd(g->b, v, cg_pair_const(g, t, x), "");
 }
 
@@ -65,7 +67,7 @@ static LLVMValueRef top_lanes(cg *g, unsigned b, LLVMValueRef const *x, uint32_t
 /// The code lands in the mantissa of 1024 (f16) or 128 (bf16), which is taken off again. Signed codes
 /// have their sign bit flipped: then they count from the least one.
 static LLVMValueRef int_pair(cg *g, vm_dtype from, vm_dtype to, LLVMValueRef const *x, uint32_t w,
-                             uint32_t words) {
+                             uint32_t words, double kept) {
     const unsigned b = vm_bits(from);
     const bool sign = vm_dtypes[from].kind == K_INT;
     const uint32_t flip = sign ? 1u << (b - 1) : 0;
@@ -73,7 +75,7 @@ static LLVMValueRef int_pair(cg *g, vm_dtype from, vm_dtype to, LLVMValueRef con
         const uint32_t i = w / 2, k = w % 2 * 2;
         LLVMValueRef y = sign ? LLVMBuildXor(g->b, x[i], cg_i32(g, 0x80808080), "") : x[i];
         y = cg_prmt(g, y, cg_i32(g, 0x64646464), k | 4u << 4 | (k + 1) << 8 | 4u << 12);
-        return add_pair(g, to, y, sign ? -1152 : -1024);
+        return add_pair(g, to, y, (sign ? -1152 : -1024) + kept);
     }
     if (b == 8) { // seven mantissa bits: the top bit is a second number, 128 or 256
         unsigned at;
@@ -95,7 +97,7 @@ static LLVMValueRef int_pair(cg *g, vm_dtype from, vm_dtype to, LLVMValueRef con
     }
     const uint32_t mask = ((1u << b) - 1) << at, with = (to == T_f16 ? 0x6400u : 0x4300u) | flip << at;
     y = cg_mask_or(g, y, mask | mask << 16, with | with << 16, sign);
-    const double unit = 1u << at, least = -(double)(1 << room) / unit - flip;
+    const double unit = 1u << at, least = -(double)(1 << room) / unit - flip + kept;
     if (!at) return add_pair(g, to, y, least);
     LLVMValueRef f[3] = {cg_bitcast(g, y, cg_word_type(g, to)), cg_pair_const(g, to, 1 / unit), cg_pair_const(g, to, least)};
     return cg_call(g, to == T_f16 ? "llvm.fma.v2f16" : "llvm.fma.v2bf16", cg_word_type(g, to), 3, f);
@@ -112,14 +114,15 @@ static bool float_pair_fits(vm_dtype from, vm_dtype to) {
 }
 
 static LLVMValueRef float_pair(cg *g, vm_dtype from, vm_dtype to, LLVMValueRef const *x, uint32_t w,
-                               uint32_t words) {
+                               uint32_t words, bool numbers) {
     const vm_dtype_info *d = &vm_dtypes[from];
     const unsigned b = d->bits, e = d->e, m = d->m;
     const unsigned room = to == T_f16 ? 10 : 7;
     unsigned at;
     if (d->special == SP_SCALE) {
         LLVMValueRef z = LLVMBuildLShr(g->b, top_lanes(g, b, x, w, &at), cg_i32(g, 1), "");
-        return cg_scale_pair(g, LLVMBuildAnd(g->b, z, cg_i32(g, 0x7f807f80), ""));
+        z = LLVMBuildAnd(g->b, z, cg_i32(g, 0x7f807f80), "");
+        return numbers ? cg_scale_number(g, z) : cg_scale_pair(g, z);
     }
     LLVMValueRef v = b == 4 || b == 8 ? top_lanes(g, b, x, w, &at) : lanes(g, b, x, w, words, &at);
     const unsigned to_at = room - m;
@@ -135,7 +138,7 @@ static LLVMValueRef float_pair(cg *g, vm_dtype from, vm_dtype to, LLVMValueRef c
     for (int i = 0; i < by; i++) scale *= 2;
     if (by) y = LLVMBuildFMul(g->b, y, cg_pair_const(g, to, scale), "");
     else if (d->special == SP_NONE) y = cg_clip_pair(g, y);
-    if (d->special == SP_NAN) { // the code of all ones came out as one more number
+    if (d->special == SP_NAN && !numbers) { // the code of all ones came out as one more number
         const double top = vm_decode(from, (1u << (e + m)) - 2);
         LLVMValueRef a = cg_call(g, to == T_f16 ? "llvm.fabs.v2f16" : "llvm.fabs.v2bf16",
                                  LLVMTypeOf(y), 1, &y);
@@ -181,19 +184,20 @@ LLVMValueRef cg_narrow_pair(cg *g, vm_dtype to, LLVMValueRef lo, LLVMValueRef hi
 static bool is_fp8(vm_dtype t) { return t == T_f8e4m3 || t == T_f8e5m2; }
 static bool is_pair(vm_dtype t) { return t == T_f16 || t == T_bf16; }
 
-static cg_tile *to_pairs(cg *g, const cg_tile *x, vm_dtype to) {
+static cg_tile *to_pairs(cg *g, const cg_tile *x, vm_dtype to, vm_rounding how) {
     const vm_dtype from = x->elem;
-    if (to == T_f16 && vm_bits(from) <= 8 && vm_dtypes[from].e > 5) { // beyond its range: rounded from bf16
-        x = to_pairs(g, x, T_bf16);
-        return to_pairs(g, x, to);
-    }
-    const bool native = is_fp8(from) && (g->arch->features & A_FP8_CVT);
+    const bool split = to == T_f16 && vm_bits(from) <= 8 && vm_dtypes[from].e > 5; // beyond its range
+    const bool native = is_fp8(from) && (g->arch->features & A_FP8_CVT) && !(how.numbers && vm_has_numbers(from));
     const bool ints = vm_is_int(from) && vm_bits(from) <= 8;
-    if (!native && !ints && !float_pair_fits(from, to) && from != T_f32 && !is_pair(from)) return NULL;
+    if (!native && !ints && !split && !float_pair_fits(from, to) && from != T_f32 && !is_pair(from)) return NULL;
     cg_tile *r = cg_tile_new(g, to, x->slots);
+    LLVMValueRef four[2] = {0};
     for (uint32_t w = 0; w < r->nwords; w++) {
         LLVMValueRef y;
-        if (from == T_f32) {
+        if (split) {
+            if (w % 2 == 0) cg_split_pairs(g, from, how.numbers, false, x->word[w / 2], four);
+            y = four[w % 2];
+        } else if (from == T_f32) {
             LLVMValueRef hi = 2 * w + 1 < x->slots ? x->word[2 * w + 1] : LLVMConstNull(g->t_f32);
             y = cg_narrow_pair(g, to, x->word[2 * w], hi);
         } else if (is_pair(from)) {
@@ -202,18 +206,18 @@ static cg_tile *to_pairs(cg *g, const cg_tile *x, vm_dtype to) {
             y = native_pair(g, from, x->word, w);
             if (to == T_bf16) y = cg_narrow_pair(g, to, cg_widen_pair(g, T_f16, y, 0), cg_widen_pair(g, T_f16, y, 1));
         } else if (ints) {
-            y = int_pair(g, from, to, x->word, w, x->nwords);
+            y = int_pair(g, from, to, x->word, w, x->nwords, how.offset ? bits_offset(from, to) : 0);
         } else {
-            y = float_pair(g, from, to, x->word, w, x->nwords);
+            y = float_pair(g, from, to, x->word, w, x->nwords, how.numbers);
         }
         r->word[w] = y;
     }
     return r;
 }
 
-static cg_tile *to_f32_tile(cg *g, const cg_tile *x) {
+static cg_tile *to_f32_tile(cg *g, const cg_tile *x, vm_rounding how) {
     const bool native = is_fp8(x->elem) && (g->arch->features & A_FP8_CVT);
-    cg_tile *half = x->elem == T_bool || vm_bits(x->elem) > 8 ? NULL : to_pairs(g, x, native ? T_f16 : T_bf16);
+    cg_tile *half = x->elem == T_bool || vm_bits(x->elem) > 8 ? NULL : to_pairs(g, x, native ? T_f16 : T_bf16, how);
     if (!half && !is_pair(x->elem)) return NULL;
     const cg_tile *p = half ? half : x;
     cg_tile *r = cg_tile_new(g, T_f32, x->slots);
@@ -263,8 +267,8 @@ cg_tile *cg_cast_tile(cg *g, const cg_tile *x, vm_dtype to, vm_rounding r) {
     const vm_rounding usual = vm_default_rounding(to);
     cg_tile *y = same_codes(g, x, to);
     if (!y && r.round == usual.round && r.saturate == usual.saturate) {
-        if (is_pair(to) && x->elem != to) y = to_pairs(g, x, to);
-        else if (to == T_f32) y = to_f32_tile(g, x);
+        if (is_pair(to) && x->elem != to) y = to_pairs(g, x, to, r);
+        else if (to == T_f32) y = to_f32_tile(g, x, r);
         else if (is_fp8(to)) y = to_fp8(g, x, to);
     }
     if (y) return y;
@@ -275,18 +279,10 @@ cg_tile *cg_cast_tile(cg *g, const cg_tile *x, vm_dtype to, vm_rounding r) {
 
 // ---- emitters -----------------------------------------------------------------------------------
 
-static vm_rounding rounding_of(const ir_op *op, vm_dtype to) {
-    vm_rounding r = vm_default_rounding(to);
-    const char *how = ir_str(op, AT_round);
-    if (how && how[0] == 'z') r.round = R_ZERO;
-    r.saturate = ir_int(op, AT_saturate, r.saturate) != 0;
-    return r;
-}
-
 void emit_cast(cg *g, ir_op *op) {
     const ir_value *r = op->res[0], *x = op->ops[0];
     const vm_dtype to = r->type.elem;
-    const vm_rounding how = rounding_of(op, to);
+    const vm_rounding how = ir_rounding(op);
     cg_tile *decoded = cg_is_tile(r) ? cg_decode_cast(g, op, to) : NULL;
     if (decoded) cg_set_tile(g, r, decoded);
     else if (cg_is_tile(r)) cg_set_tile(g, r, cg_cast_tile(g, cg_tile_of(g, x), to, how));

@@ -36,7 +36,7 @@ static void value(cg *g, line *l, vm_dtype t, LLVMValueRef x) {
         x = LLVMBuildSelect(g->b, x, cg_string(g, "true"), cg_string(g, "false"), "");
     } else if (vm_is_float(t)) {
         vm_put(&l->format, "%%.9g");
-        x = cg_cast(g, t, T_f64, x, (vm_rounding){R_NEAREST, false});
+        x = cg_cast(g, t, T_f64, x, (vm_rounding){.round = R_NEAREST});
     } else {
         vm_put(&l->format, vm_is_signed(t) ? "%%lld" : "%%llu");
         x = cg_widen(g, t, x, g->t_i64);

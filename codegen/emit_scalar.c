@@ -159,7 +159,7 @@ static LLVMRealPredicate real_predicate(vm_inst i) {
 }
 
 static LLVMValueRef float_elem(cg *g, vm_inst i, vm_dtype t, LLVMValueRef const *x, bool exact) {
-    const vm_rounding near = {R_NEAREST, false};
+    const vm_rounding near = {.round = R_NEAREST};
     if (vm_insts[i].cls == C_CMP) {
         if (t == T_f32) return f32_compare(g, i, x);
         // sm_80 has no comparison of bf16; as f32 it costs two shifts.

@@ -325,6 +325,8 @@ const fe_type *fe_type_of_value(fe_eval *e, const fe_value *v) {
 }
 
 uint64_t fe_to_code(const fe_value *v, vm_dtype t) {
+    if (v->kind == FV_FLOAT && v->typed && v->dtype == t) // its own number, an infinity too
+        return vm_encode(t, v->f, (vm_rounding){.round = R_NEAREST});
     if (v->kind == FV_FLOAT)
         return vm_is_float(t) ? vm_encode(t, v->f, vm_default_rounding(t))
                               : vm_cast(T_f64, t, vm_encode(T_f64, v->f, vm_default_rounding(T_f64)),

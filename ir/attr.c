@@ -65,6 +65,16 @@ const char *ir_str(const ir_op *op, enum ir_attr_key k) {
     return a ? a->s : NULL;
 }
 
+vm_rounding ir_rounding(const ir_op *cast) {
+    vm_rounding r = vm_default_rounding(cast->res[0]->type.elem);
+    const char *round = ir_str(cast, AT_round);
+    if (round) r.round = round[0] == 'z' ? R_ZERO : R_NEAREST;
+    r.saturate = ir_int(cast, AT_saturate, r.saturate) != 0;
+    r.numbers = !ir_int(cast, AT_nan, 1);
+    r.offset = ir_int(cast, AT_kept, 0) != 0;
+    return r;
+}
+
 void ir_unset(ir_op *op, enum ir_attr_key k) {
     if (!ir_get(op, k)) return;
     ir_attr *gone = slot(op, k); // privatises the nodes before it

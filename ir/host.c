@@ -258,11 +258,7 @@ static void step(host *h, const ir_op *op) {
         return;
     case I_cast: {
         const vm_dtype to = op->res[0]->type.elem;
-        vm_rounding r = vm_default_rounding(to);
-        const char *round = ir_str(op, AT_round);
-        if (round) r.round = strcmp(round, "zero") == 0 ? R_ZERO : R_NEAREST;
-        r.saturate = ir_int(op, AT_saturate, r.saturate) != 0;
-        set(h, op->res[0], vm_cast(op->ops[0]->type.elem, to, get(h, op->ops[0]), r));
+        set(h, op->res[0], vm_cast(op->ops[0]->type.elem, to, get(h, op->ops[0]), ir_rounding(op)));
         return;
     }
     case I_bitcast:

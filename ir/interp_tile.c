@@ -61,10 +61,7 @@ static void cc_same(cc *c, const ir_op *op) {
 void cc_cast(cc *c, const ir_op *op) {
     const ir_type *from = &op->ops[0]->type, *to = &op->res[0]->type;
     cast_info *z = vm_new(c->arena, cast_info);
-    *z = (cast_info){from->elem, to->elem, 0, vm_default_rounding(to->elem)};
-    const char *round = ir_str(op, AT_round);
-    if (round && !strcmp(round, "zero")) z->r.round = R_ZERO;
-    if (ir_get(op, AT_saturate)) z->r.saturate = ir_int(op, AT_saturate, 0) != 0;
+    *z = (cast_info){from->elem, to->elem, 0, ir_rounding(op)};
     if (to->space != IS_REG) {
         cc_cast_scalar(c, op, &z->r);
         return;
@@ -263,7 +260,7 @@ static uint32_t *bit_order(cc *c, const ir_op *op) {
     const ir_type *plain = in ? &op->ops[0]->type : &op->res[0]->type;
     const uint32_t slots = (uint32_t)plain->reg->slots, n = slots * vm_bits(plain->elem);
     uint32_t *order = vm_newn(c->arena, uint32_t, n + 1), *back = vm_newn(c->arena, uint32_t, n + 1);
-    bits_order(c->arena, plain->elem, (vm_dtype)a->i, slots, order);
+    bits_order(c->arena, plain->elem, (vm_dtype)a->i, slots, !ir_int(op, AT_nan, 1), order);
     for (uint32_t k = 0; k < n; k++) back[order[k]] = k;
     return in ? order : back;
 }
@@ -432,7 +429,7 @@ H(scan) {
     return i + 1;
 }
 static uint64_t identity(vm_inst k, vm_dtype t) {
-    const vm_rounding wide = {R_NEAREST, false};
+    const vm_rounding wide = {.round = R_NEAREST};
     const bool f = vm_is_float(t), sign = vm_is_signed(t);
     switch (k) {
     case I_mul: return f ? vm_encode(t, 1, wide) : 1;

@@ -180,6 +180,7 @@ void ir_set_layout(ir_op *op, enum ir_attr_key k, const layout *l);
 const ir_attr *ir_get(const ir_op *op, enum ir_attr_key k);
 int64_t ir_int(const ir_op *op, enum ir_attr_key k, int64_t otherwise);
 const char *ir_str(const ir_op *op, enum ir_attr_key k); // NULL if absent
+vm_rounding ir_rounding(const ir_op *cast);              // by its attributes
 void ir_unset(ir_op *op, enum ir_attr_key k);
 
 bool ir_known(const ir_value *v, int64_t *out);   // integer constant?

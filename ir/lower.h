@@ -157,6 +157,8 @@ fe_value *lw_map(lower *l, fe_args *args, vm_span at);
 fe_value *lw_call_tile(lower *l, const char *name, fe_args *args, vm_span at, bool *mine);
 fe_value *lw_bad_args(lower *l, const char *name, const char *want, vm_span at);
 fe_value *lw_none(lower *l);
+/// The options of `cast` given to a cast that has just been made.
+fe_value *lw_cast_as(lower *l, fe_value *cast, const fe_args *args);
 int64_t lw_named_int(lower *l, const fe_args *args, const char *name, int64_t otherwise);
 const char *lw_named_str(lower *l, const fe_args *args, const char *name);
 uint32_t lw_positional(const fe_args *args, fe_value **v, vm_span *span); // at most LW_MAX_ARGS

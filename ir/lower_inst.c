@@ -404,6 +404,21 @@ static fe_value *casts(lower *l, const char *name, const fe_args *args, uint32_t
         fe_value *t = v[0];
         v[0] = v[1];
         v[1] = t;
+fe_value *lw_cast_as(lower *l, fe_value *r, const fe_args *args) {
+    ir_op *op = r->kind == FV_RT ? r->rt->def : NULL;
+    if (!op || op->inst != I_cast) return r;
+    attr_str(l, args, "round", AT_round, op, " nearest zero ");
+    if (fe_named(args, "saturate"))
+        ir_set_int(op, AT_saturate, lw_named_int(l, args, "saturate", 1) != 0);
+    if (!lw_named_int(l, args, "nan", 1)) ir_set_int(op, AT_nan, 0);
+    const char *bias = lw_named_str(l, args, "bias");
+    if (bias && !one_of(bias, " kept removed "))
+        vm_report(l->c, D_E0354, fe_named(args, "bias")->span, "'bias' is one of kept removed");
+    else if (bias && bias[0] == 'k')
+        ir_set_int(op, AT_kept, 1);
+    return r;
+}
+
     }
     if (n != 2 || v[1]->kind != FV_TYPE || v[1]->type->kind != FT_SCALAR)
         return lw_bad_args(l, name, "a value and an element type", at);
@@ -419,13 +434,7 @@ static fe_value *casts(lower *l, const char *name, const fe_args *args, uint32_t
         t.elem = to->elem;
         return lw_rt(l, lw_emit(l, I_bitcast, 1, &x, t));
     }
-    fe_value *r = lw_cast(l->e, v[0], to, at);
-    ir_op *op = r->kind == FV_RT ? r->rt->def : NULL;
-    if (!op || op->inst != I_cast) return r;
-    attr_str(l, args, "round", AT_round, op, " nearest zero ");
-    if (fe_named(args, "saturate"))
-        ir_set_int(op, AT_saturate, lw_named_int(l, args, "saturate", 1) != 0);
-    return r;
+    return lw_cast_as(l, lw_cast(l->e, v[0], to, at), args);
 }
 
 static fe_value *by_instruction(lower *l, vm_inst i, const char *name, fe_args *args, vm_span at) {

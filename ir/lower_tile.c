@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Calls of instructions on register tiles: constructors, reductions, scans, products, views, map.
 #include "ir/lower.h"
+#include "vm/bitorder.h"
 
 #include <string.h>
 
@@ -238,8 +239,8 @@ static fe_value *view(lower *l, uint32_t n, fe_value **v, const vm_span *s, vm_s
 
 // The bit order of packed files, one for each pair of a low-bit type and the type that it converts to, is
 // what vm/bitorder.c finds: encode(w, T) puts w's bits into it within each thread, decode(bytes,
-// Q[…] @ L, T) takes them out again and converts. No integer bias remains in the values, so decode_bias is 0.
-static fe_value *encode(lower *l, uint32_t n, fe_value **v, const vm_span *s, vm_span at) {
+// Q[…] @ L, T) takes them out again and converts. What decode_bias gives is on top of integers with bias = kept.
+static fe_value *encode(lower *l, const fe_args *args, uint32_t n, fe_value **v, const vm_span *s, vm_span at) {
     if (n != 2 || v[1]->kind != FV_TYPE || v[1]->type->kind != FT_SCALAR)
         return lw_bad_args(l, "encode", "a tile of low-bit elements and the type to convert to", at);
     ir_value *x = lw_tile(l, v[0], "'encode'", s[0]);
@@ -262,6 +263,7 @@ static fe_value *encode(lower *l, uint32_t n, fe_value **v, const vm_span *s, vm
     r->why = WHY_PINNED;
     r->reason = "made by encode";
     ir_set_int(r->def, AT_encode, v[1]->type->elem);
+    if (!lw_named_int(l, args, "nan", 1)) ir_set_int(r->def, AT_nan, 0);
     return lw_rt(l, r);
 }
 
@@ -274,19 +276,18 @@ static fe_value *decode(lower *l, const fe_args *args, uint32_t n, fe_value **v,
         vm_help(l->c, d, "write decode(bytes, Q[K, N] @ L, T)");
         return fe_poison(l->e);
     }
-    const char *bias = lw_named_str(l, args, "bias");
-    if (bias && strcmp(bias, "kept") != 0 && strcmp(bias, "removed") != 0)
-        return lw_bad_args(l, "decode", "bias = kept or removed", at);
     fe_value *w = view(l, 2, v, s, at);
     if (lw_poison(w)) return w;
     ir_set_int(w->rt->def, AT_decode, v[2]->type->elem);
-    return lw_cast(l->e, w, v[2]->type, at);
+    if (!lw_named_int(l, args, "nan", 1)) ir_set_int(w->rt->def, AT_nan, 0);
+    return lw_cast_as(l, lw_cast(l->e, w, v[2]->type, at), args);
 }
 
 static fe_value *decode_bias(lower *l, uint32_t n, fe_value **v, vm_span at) {
     if (n != 2 || v[0]->kind != FV_TYPE || v[1]->kind != FV_TYPE || v[1]->type->kind != FT_SCALAR)
         return lw_bad_args(l, "decode_bias", "(Q, T)", at);
-    return lw_rt(l, ir_const(&l->b, v[1]->type->elem, 0));
+    const vm_dtype q = v[0]->type->elem, t = v[1]->type->elem;
+    return lw_rt(l, ir_const(&l->b, t, vm_encode_int(t, bits_offset(q, t))));
 }
 
 // Integers given as f(x, 1, 0) or f(x, [1, 0]).
@@ -458,7 +459,7 @@ fe_value *lw_call_tile(lower *l, const char *name, fe_args *args, vm_span at, bo
     if (strcmp(name, "dot") == 0) return dot(l, I_dot, name, n, v, s, at);
     if (strcmp(name, "wgmma") == 0) return dot(l, I_wgmma, name, n, v, s, at);
     if (strcmp(name, "view") == 0) return view(l, n, v, s, at);
-    if (strcmp(name, "encode") == 0) return encode(l, n, v, s, at);
+    if (strcmp(name, "encode") == 0) return encode(l, args, n, v, s, at);
     if (strcmp(name, "decode") == 0) return decode(l, args, n, v, s, at);
     if (strcmp(name, "decode_bias") == 0) return decode_bias(l, n, v, at);
     if (strcmp(name, "broadcast") == 0) return broadcast(l, name, n, v, s, at);

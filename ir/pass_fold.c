@@ -20,11 +20,7 @@ static bool code_of(const ir_value *v, uint64_t *code) {
 static uint64_t fold_cast(const ir_op *op, uint64_t code) {
     const vm_dtype from = op->ops[0]->type.elem, to = op->res[0]->type.elem;
     if (op->inst == I_bitcast) return code;
-    vm_rounding r = vm_default_rounding(to);
-    const char *round = ir_str(op, AT_round);
-    if (round) r.round = strcmp(round, "zero") == 0 ? R_ZERO : R_NEAREST;
-    r.saturate = ir_int(op, AT_saturate, r.saturate) != 0;
-    return vm_cast(from, to, code, r);
+    return vm_cast(from, to, code, ir_rounding(op));
 }
 
 static bool is_elementwise(const ir_op *op) {

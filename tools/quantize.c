@@ -89,7 +89,7 @@ static bool group(const quantizer *q, const float *w, size_t n, size_t lo, size_
     const int64_t steps = flt ? 0 : ((int64_t)1 << vm_bits(q->type)) - 1;
     const int64_t low = flt || !sign ? 0 : q->zeros ? -(steps / 2) - 1 : -(steps / 2), high = low + (q->zeros || !sign ? steps : 2 * (steps / 2));
     const double span = q->zeros ? (max - min) / (double)steps : (max > -min ? max : -min) / (flt ? most : (double)high);
-    static const vm_rounding near = {R_NEAREST, false};
+    static const vm_rounding near = {.round = R_NEAREST};
     uint64_t code = vm_encode(q->scales, span > 0 ? span : 1, near);
     double scale = vm_decode(q->scales, code);
     if (!isfinite(scale)) return false;

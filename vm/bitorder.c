@@ -180,32 +180,52 @@ static void float_sets(const search *s, uint16_t free, unsigned from, field *now
     }
 }
 
-static bool is_native(vm_dtype q, vm_dtype t) {
-    (void)t;
-    return q == T_f8e4m3 || q == T_f8e5m2;
+/// By way of f16, which keeps NaN; where there is none to keep, placing the bits is shorter to bf16.
+static bool is_native(vm_dtype q, vm_dtype t, bool numbers) {
+    return q == T_f8e5m2 || (q == T_f8e4m3 && !(numbers && t == T_bf16));
 }
 
-static bits_form form_of(vm_dtype q, vm_dtype t) {
+static bits_form form_of(vm_dtype q, vm_dtype t, bool numbers) {
     const vm_dtype_info *d = &vm_dtypes[q];
-    if ((t != T_f16 && t != T_bf16) || d->bits > 8 || q == T_bool || is_native(q, t)) return BITS_NONE;
+    if ((t != T_f16 && t != T_bf16) || d->bits > 8 || q == T_bool || is_native(q, t, numbers)) return BITS_NONE;
     if (!vm_is_float(q)) return d->bits < 8 ? BITS_INT : t == T_f16 ? BITS_NONE : BITS_WIDE_INT;
-    if (d->special == SP_SCALE) return t == T_bf16 ? BITS_SCALE : BITS_NONE;
-    return BITS_FLOAT;
+    if (t == T_f16 && d->e > 5) return BITS_SPLIT;
+    return d->special == SP_SCALE ? BITS_SCALE : BITS_FLOAT;
 }
 
 vm_dtype bits_target(vm_dtype q, vm_dtype t) {
-    // f16 has too few exponents for f8e6m1 and f8e8m0; bf16 holds every type exactly, and f32 is a shift away
-    return t == T_f32 || (t == T_f16 && vm_dtypes[q].e > 5) ? T_bf16 : t;
+    // bf16 holds every type exactly, and f32 is a shift away
+    if (t != T_f32) return t;
+    return is_native(q, T_f16, false) ? T_f16 : T_bf16;
+}
+
+int bits_offset(vm_dtype q, vm_dtype t) {
+    const unsigned b = vm_bits(q);
+    t = bits_target(q, t);
+    if (!vm_is_int(q) || q == T_bool || b > 8 || (t == T_bf16 ? b > 7 : t != T_f16)) return 0;
+    return (t == T_f16 ? 1024 : 128) + (vm_dtypes[q].kind == K_INT ? 1 << (b - 1) : 0);
+}
+
+bits_split bits_split_of(vm_dtype q) {
+    const vm_dtype_info *d = &vm_dtypes[q];
+    if (d->special == SP_SCALE) return (bits_split){.top = 0x7f, .next = 0x80};
+    const unsigned low = d->e - 1u, next = (1u << (d->m + 1)) - 1; // the sign is on top of both
+    return (bits_split){.top = (uint8_t)(0x80 | ((1u << low) - 1)), .next = (uint8_t)(next << low),
+                        .up = (uint8_t)(7 - d->m - low), .add = (uint8_t)((128 - (1 << (d->e - 1))) / 2)};
 }
 
 static unsigned mantissa_of(vm_dtype t) { return t == T_f16 ? 10 : 7; }
 
 /// At most CHUNK slots.
-static bits_plan plan_chunk(vm_arena *a, vm_dtype q, vm_dtype t, uint32_t slots) {
+static bits_plan plan_chunk(vm_arena *a, vm_dtype q, vm_dtype t, uint32_t slots, bool numbers) {
     const vm_dtype_info *d = &vm_dtypes[q];
-    bits_plan plan = {.form = form_of(q, t), .slots = slots, .rest = 32};
+    bits_plan plan = {.form = form_of(q, t, numbers), .slots = slots, .rest = 32};
     const uint32_t total = slots * d->bits;
     if (plan.form == BITS_NONE || !slots || slots % 2) return (bits_plan){.slots = slots, .rest = 32};
+    if (plan.form == BITS_SPLIT) {
+        plan.words = (total + 31) / 32;
+        return plan;
+    }
     if (plan.form == BITS_WIDE_INT && d->kind == K_UINT && total % 32) // its fields want a whole lane
         return (bits_plan){.slots = slots, .rest = 32};
     const unsigned mantissa = mantissa_of(t);
@@ -244,12 +264,13 @@ static bits_plan plan_chunk(vm_arena *a, vm_dtype q, vm_dtype t, uint32_t slots)
 }
 
 /// 32 elements of any type are whole words: longer runs repeat their plan.
-bits_plan bits_plan_make(vm_arena *a, vm_dtype q, vm_dtype t, uint32_t slots) {
+bits_plan bits_plan_make(vm_arena *a, vm_dtype q, vm_dtype t, uint32_t slots, bool numbers) {
+    numbers = numbers && t != T_f32; // there an instruction is shorter
     t = bits_target(q, t);
-    if (slots <= CHUNK) return plan_chunk(a, q, t, slots);
+    if (slots <= CHUNK || form_of(q, t, numbers) == BITS_SPLIT) return plan_chunk(a, q, t, slots, numbers);
     const uint32_t times = slots / CHUNK, step = vm_bits(q);
-    bits_plan one = plan_chunk(a, q, t, CHUNK), rest = {.rest = 32};
-    if (slots % CHUNK) rest = plan_chunk(a, q, t, slots % CHUNK);
+    bits_plan one = plan_chunk(a, q, t, CHUNK, numbers), rest = {.rest = 32};
+    if (slots % CHUNK) rest = plan_chunk(a, q, t, slots % CHUNK, numbers);
     if (one.form == BITS_NONE || (slots % CHUNK && rest.form == BITS_NONE)) return (bits_plan){.slots = slots, .rest = 32};
     bits_plan all = {.form = one.form, .slots = slots, .words = times * one.words + rest.words,
                      .pairs = slots / 2, .rest = rest.rest, .pair = vm_newn(a, bits_pair, slots / 2)};
@@ -289,10 +310,18 @@ static unsigned code_bit(const bits_plan *p, vm_dtype q, vm_dtype t, const bits_
     }
 }
 
-void bits_order(vm_arena *a, vm_dtype q, vm_dtype t, uint32_t slots, uint32_t *order) {
-    const bits_plan p = bits_plan_make(a, q, t, slots);
+/// The bits of a code in a byte of BITS_SPLIT: sign; the exponent's last bit and the mantissa; the rest.
+static unsigned split_bit(vm_dtype q, unsigned at) {
+    const vm_dtype_info *d = &vm_dtypes[q];
+    if (d->special == SP_SCALE) return (at + 1) % 8;
+    const unsigned low = d->e - 1u;
+    return at == 7 ? 7 : at < low ? at + d->m + 1u : at - low;
+}
+
+void bits_order(vm_arena *a, vm_dtype q, vm_dtype t, uint32_t slots, bool numbers, uint32_t *order) {
+    const bits_plan p = bits_plan_make(a, q, t, slots, numbers);
     const unsigned b = vm_bits(q);
-    for (uint32_t i = 0; i < slots * b; i++) order[i] = i;
+    for (uint32_t i = 0; i < slots * b; i++) order[i] = p.form == BITS_SPLIT ? i / 8 * 8 + split_bit(q, i % 8) : i;
     if (p.form == BITS_NONE) return;
     for (uint32_t i = 0; i < p.pairs; i++) {
         for (unsigned k = 0; k < p.pair[i].n; k++) {

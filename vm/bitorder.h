@@ -33,6 +33,7 @@ typedef enum {
     BITS_WIDE_INT,     // 8 bits in bf16: low seven as above, the top one is a number of its own
     BITS_FLOAT,        // exponent and mantissa in place: multiply by a power of two
     BITS_SCALE,        // f8e8m0 in bf16
+    BITS_SPLIT,        // exponents beyond f16's: a byte a code, made into an f32 and rounded; no pairs
 } bits_form;
 
 typedef struct {
@@ -45,10 +46,19 @@ typedef struct {
 /// What q is first converted to on its way to t: f16 or bf16, exactly. Orders depend on this alone.
 vm_dtype bits_target(vm_dtype q, vm_dtype t);
 /// The plan for `slots` elements of q a thread. form is BITS_NONE where the plain order is as good: odd
-/// numbers of slots, types that an instruction converts, other targets. Deterministic.
-bits_plan bits_plan_make(vm_arena *a, vm_dtype q, vm_dtype t, uint32_t slots);
+/// numbers of slots, types that an instruction converts, other targets. `numbers`: as in vm_rounding; it
+/// makes a difference where an instruction is used for the NaN's sake. Deterministic.
+bits_plan bits_plan_make(vm_arena *a, vm_dtype q, vm_dtype t, uint32_t slots, bool numbers);
 /// SHF, LOP3 and PRMT instructions of the plan; arithmetic comes on top.
 unsigned bits_plan_cost(const bits_plan *p);
 /// order[i]: the bit of the plain bit string that lies at bit i of the encoded one; slots * bits(q) of
 /// them, a permutation.
-void bits_order(vm_arena *a, vm_dtype q, vm_dtype t, uint32_t slots, uint32_t *order);
+void bits_order(vm_arena *a, vm_dtype q, vm_dtype t, uint32_t slots, bool numbers, uint32_t *order);
+/// What an integer in the mantissa of a greater number counts from: left in where it need not be 0.
+int bits_offset(vm_dtype q, vm_dtype t);
+/// BITS_SPLIT: the bits of a byte that make the top byte of an f32, its sign and exponent but for the
+/// last bit; the others, moved up by `up`, are the next byte. `add` corrects the top byte's bias.
+typedef struct {
+    uint8_t top, next, up, add;
+} bits_split;
+bits_split bits_split_of(vm_dtype q);

@@ -529,7 +529,8 @@ static bool cast_chunk(vm_dtype from, vm_dtype to, size_t n, const void *src, vo
 void vm_bulk_cast(vm_dtype from, vm_dtype to, size_t n, const void *src, void *dst, vm_rounding r) {
     const unsigned wf = vm_cell(from), wt = vm_cell(to);
     if (n == 0) return;
-    const bool plain = !vm_is_float(to) || (r.round == R_NEAREST && !r.saturate);
+    const bool plain = !r.offset && !(r.numbers && vm_has_numbers(from)) &&
+                       (!vm_is_float(to) || (r.round == R_NEAREST && !r.saturate));
     for (size_t at = 0; at < n; at += CHUNK) {
         const size_t m = n - at < CHUNK ? n - at : CHUNK;
         const char *s = (const char *)src + at * wf;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Bit-exact numerics: what a code of each element type means, and how a number becomes a code.
 // One decoder and one encoder serve every float, driven by its row of dtype.def.
-#include "vm/vm.h"
+#include "vm/bitorder.h"
 
 #include <math.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 static uint64_t mask_of(unsigned bits) { return bits >= 64 ? UINT64_MAX : (1ull << bits) - 1; }
 
 vm_rounding vm_default_rounding(vm_dtype to) {
-    return (vm_rounding){R_NEAREST, vm_is_float(to) && vm_bits(to) <= 8};
+    return (vm_rounding){.round = R_NEAREST, .saturate = vm_is_float(to) && vm_bits(to) <= 8};
 }
 
 /// How a float type lies in its code. tf32 alone leaves bits below its mantissa unused.
@@ -65,6 +65,16 @@ double vm_decode(vm_dtype t, uint64_t code) {
         x = (double)sig * pow2((ex ? ex : 1) - f.bias - (int)f.m);
     }
     return neg ? -x : x;
+}
+
+double vm_decode_number(vm_dtype t, uint64_t code) {
+    const vm_dtype_info *d = &vm_dtypes[t];
+    if (d->special == SP_SCALE && (code & 255) == 255) return (double)INFINITY;
+    if (d->special != SP_NAN) return vm_decode(t, code);
+    const form f = form_of(t);
+    if ((code & f.all) != f.all) return vm_decode(t, code);
+    const double x = (double)mask_of(f.m + 1) * pow2((int)mask_of(f.e) - f.bias - (int)f.m);
+    return code >> (d->bits - 1) & 1 ? -x : x;
 }
 
 int64_t vm_decode_int(vm_dtype t, uint64_t code) {
@@ -176,10 +186,9 @@ uint64_t vm_encode_int(vm_dtype t, int64_t x) {
 
 uint64_t vm_cast(vm_dtype from, vm_dtype to, uint64_t code, vm_rounding r) {
     if (from == to) return code & mask_of(vm_bits(to));
-    if (vm_is_float(from)) {
-        return vm_encode(to, vm_decode(from, code), r);
-    }
-    const int64_t x = vm_decode_int(from, code);
+    if (vm_is_float(from))
+        return vm_encode(to, r.numbers ? vm_decode_number(from, code) : vm_decode(from, code), r);
+    const int64_t x = vm_decode_int(from, code) + (r.offset ? bits_offset(from, to) : 0);
     if (!vm_is_float(to)) return vm_encode_int(to, x);
     const bool neg = vm_dtypes[from].kind == K_INT && x < 0;
     return encode_exact(to, neg, neg ? 0 - (uint64_t)x : (uint64_t)x, 0, r);

@@ -193,6 +193,8 @@ enum vm_round { R_NEAREST, R_ZERO };
 typedef struct {
     enum vm_round round;
     bool saturate; // out of range: largest finite value; else infinity, NaN, or all ones
+    bool numbers;  // of types that have a NaN but no infinity, the NaN's code is one more number
+    bool offset;   // integers of up to 8 bits come with bits_offset added
 } vm_rounding;
 /// The rounding of `as`: nearest-even; saturating for floats of at most 8 bits, not for wider ones.
 vm_rounding vm_default_rounding(vm_dtype to);
@@ -210,7 +212,12 @@ double vm_decode(vm_dtype t, uint64_t code);                    // exact but for
 uint64_t vm_encode(vm_dtype t, double x, vm_rounding r);
 int64_t vm_decode_int(vm_dtype t, uint64_t code);               // integer and bool types, sign-extended
 uint64_t vm_encode_int(vm_dtype t, int64_t x);                  // wraps
-/// The meaning of `x as to` (language.md section 2), and of cast(x, to, round =, saturate =).
+/// What the NaN's code of a type without infinities spells: 480 in f8e4m3, infinity in f8e8m0.
+double vm_decode_number(vm_dtype t, uint64_t code);
+static inline bool vm_has_numbers(vm_dtype t) {
+    return vm_dtypes[t].special == SP_NAN || vm_dtypes[t].special == SP_SCALE;
+}
+/// The meaning of `x as to` (language.md section 2), and of cast(x, to, round =, saturate =, nan =, bias =).
 uint64_t vm_cast(vm_dtype from, vm_dtype to, uint64_t code, vm_rounding r);
 
 // ---- inst.def, inst.c, eval.c: instructions and their meaning -----------------------------------

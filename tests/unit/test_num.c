@@ -78,7 +78,7 @@ static void check_values(vm_dtype t, char **word, unsigned n) {
         // Each finite code comes back from its value, -0 included.
         if (isfinite(want))
             for (unsigned m = 0; m < 4; m++)
-                assert_int_equal(vm_encode(t, want, (vm_rounding){m & 1, m >> 1}), c);
+                assert_int_equal(vm_encode(t, want, (vm_rounding){.round = m & 1, .saturate = m >> 1}), c);
     }
 }
 
@@ -114,7 +114,7 @@ static void enc_line(char **word, unsigned n) {
     const vm_dtype t = type(word[1]);
     const uint64_t u = strtoull(word[2], NULL, 16);
     for (unsigned m = 0; m < 4; m++) {
-        const vm_rounding r = {m < 2 ? R_NEAREST : R_ZERO, m & 1};
+        const vm_rounding r = {.round = m < 2 ? R_NEAREST : R_ZERO, .saturate = m & 1};
         const uint64_t want = strtoull(word[3 + m], NULL, 16);
         const uint64_t got = vm_encode(t, from_bits(u), r);
         if (got != want)
@@ -145,13 +145,13 @@ static void from_int(void **s) { (void)s; each_line("int", 100, int_line); }
 
 static void special_values(void **s) {
     (void)s;
-    const vm_rounding wide = {R_NEAREST, false}, sat = {R_NEAREST, true};
+    const vm_rounding wide = {.round = R_NEAREST}, sat = {.round = R_NEAREST, .saturate = true};
     const double inf = (double)INFINITY, nan = (double)NAN;
     assert_int_equal(vm_encode(T_f16, inf, wide), 0x7c00);
     assert_int_equal(vm_encode(T_f16, -inf, sat), 0xfbff);
     assert_int_equal(vm_encode(T_bf16, -inf, wide), 0xff80);
     assert_int_equal(vm_encode(T_f32, 1e300, wide), 0x7f800000);
-    assert_int_equal(vm_encode(T_f32, 1e300, (vm_rounding){R_ZERO, false}), 0x7f7fffff);
+    assert_int_equal(vm_encode(T_f32, 1e300, (vm_rounding){.round = R_ZERO}), 0x7f7fffff);
     assert_int_equal(vm_encode(T_f8e4m3, inf, sat), 0x7e);
     assert_int_equal(vm_encode(T_f8e4m3, inf, wide), 0x7f);
     assert_int_equal(vm_encode(T_f8e4m3, nan, sat), 0x7f);
@@ -179,7 +179,7 @@ static void special_values(void **s) {
 
 static void float_to_int(void **s) {
     (void)s;
-    const vm_rounding r = {R_NEAREST, false};
+    const vm_rounding r = {.round = R_NEAREST};
     static const double xs[] = {
         0.0, -0.0, 0.5, -0.5, 0.99, 1, -1, 1.5, 2.5, -2.5, 6.999, 7, 8, 15.9, 16, 127.5, 128,
         -128.9, -129, 255.9, 256, 65535.5, 65536, 2147483647.5, -2147483648.5, 4294967295.9,
@@ -210,14 +210,14 @@ static void int_to_int(void **s) {
         const uint64_t c = rnd() & low(vm_bits(f));
         uint64_t wide = c;
         if (vm_dtypes[f].kind == K_INT && (c >> (vm_bits(f) - 1))) wide |= ~low(vm_bits(f));
-        const vm_rounding r = {R_NEAREST, false};
+        const vm_rounding r = {.round = R_NEAREST};
         assert_int_equal(vm_cast(f, t, c, r), wide & low(vm_bits(t)));
         assert_int_equal(vm_cast(f, T_bool, c, r), c != 0);
         assert_int_equal((uint64_t)vm_decode_int(f, c), wide);
         assert_int_equal(vm_encode_int(t, (int64_t)wide), wide & low(vm_bits(t)));
     }
     assert_int_equal(vm_encode_int(T_bool, 6), 1);
-    assert_int_equal(vm_cast(T_bool, T_f16, 1, (vm_rounding){R_NEAREST, false}), 0x3c00);
+    assert_int_equal(vm_cast(T_bool, T_f16, 1, (vm_rounding){.round = R_NEAREST}), 0x3c00);
 }
 
 /// The array forms equal the single ones, for each pair of types, aligned or not, any length.
@@ -239,7 +239,7 @@ static void bulk_casts(void **s) {
                 memcpy((char *)src + i * wf, &c, wf);
             }
             for (unsigned m = 0; m < 4; m++) {
-                const vm_rounding r = {m & 1, m >> 1};
+                const vm_rounding r = {.round = m & 1, .saturate = m >> 1};
                 vm_bulk_cast(from, to, n, src, dst, r);
                 for (size_t i = 0; i < n; i++) {
                     uint64_t c = 0, got = 0;

@@ -35,7 +35,13 @@ def budget(q, t):
     named = {("u4", "f16"): 9, ("i4", "f16"): 9, ("u4", "bf16"): 11, ("i4", "bf16"): 11,
              ("u8", "f16"): 8, ("i8", "bf16"): 14, ("f8e4m3", "f16"): 4, ("f8e4m3", "bf16"): 14,
              ("f4e2m1", "bf16"): 13, ("f6e3m2", "bf16"): 15}
-    return named.get((q, t), 17)
+    return named.get((q.split("!")[0], t), 17)
+
+
+# Types with options of the cast, shown in rows of their own.
+OPTIONS = {"nan": "nan = false", "kept": "bias = kept"}
+OPTION_ROWS = "f8e4m3!nan f8e8m0!nan u1!kept u2!kept u3!kept u4!kept u5!kept u6!kept u7!kept u8!kept " \
+              "i2!kept i3!kept i4!kept i5!kept i6!kept i7!kept i8!kept".split()
 
 
 def bits(q):
@@ -44,20 +50,23 @@ def bits(q):
 
 def kernel(q, t, packing, n):
     """One block of 32 threads, n elements a thread in one run."""
+    q, *options = q.split("!")
+    how = "".join(f", {OPTIONS[o]}" for o in options)
+    order = "".join(f", {OPTIONS[o]}" for o in options if o == "nan")
     head = f"kernel k(x: global XX, y: global {t}[{32 * n}]) launch {{ grid = 1; warps = 1; }} {{\n"
     lay = f"spatial(32).local({n})"
     if packing == "plain":
         return head.replace("XX", f"{q}[{32 * n}]") + \
             f"    let a: reg {q}[{32 * n}] @ {lay} = load(x[0 +: {32 * n}]);\n" \
-            f"    store(y[0 +: {32 * n}], a as {t});\n}}\n"
+            f"    store(y[0 +: {32 * n}], cast(a, {t}{how}));\n}}\n"
     size = n * bits(q) // 8
     if packing == "both":  # encoded and decoded by one kernel, for the check
         return head.replace("XX", f"{q}[{32 * n}]") + \
             f"    let a: reg {q}[{32 * n}] @ {lay} = load(x[0 +: {32 * n}]);\n" \
-            f"    store(y[0 +: {32 * n}], decode(encode(a, {t}), {q}[{32 * n}] @ {lay}, {t}));\n}}\n"
+            f"    store(y[0 +: {32 * n}], decode(encode(a, {t}{order}), {q}[{32 * n}] @ {lay}, {t}{how}));\n}}\n"
     return head.replace("XX", f"u8[{32 * size}]") + \
         f"    let a: reg u8[{32 * size}] @ spatial(32).local({size}) = load(x[0 +: {32 * size}]);\n" \
-        f"    store(y[0 +: {32 * n}], decode(a, {q}[{32 * n}] @ {lay}, {t}));\n}}\n"
+        f"    store(y[0 +: {32 * n}], decode(a, {q}[{32 * n}] @ {lay}, {t}{how}));\n}}\n"
 
 
 def sass(tools, text):
@@ -141,6 +150,11 @@ def check(tools):
     return 1 if bad else 0
 
 
+def named(q):
+    q, *options = q.split("!")
+    return ", ".join([q] + [OPTIONS[o] for o in options])
+
+
 def figure(x):
     return "–" if x is None else f"{x:.4g}"
 
@@ -148,7 +162,7 @@ def figure(x):
 def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("tilusc")
-    a.add_argument("--types", default=",".join(TYPES))
+    a.add_argument("--types", default=",".join(TYPES + OPTION_ROWS))
     a.add_argument("--to", default="f16,bf16")
     a.add_argument("--packing", default="plain,encoded")
     a.add_argument("-n", type=int, default=32, help="elements a thread; n * bits in whole words")
@@ -177,7 +191,7 @@ def main():
             best = min((x for x in per8.values() if x is not None), default=None)
             ok = best is not None and best <= budget(q, t)
             failed += not ok
-            rows.append(f"| {q} | {t} | " + " | ".join(figure(per8[p]) for p in packings) +
+            rows.append(f"| {named(q)} | {t} | " + " | ".join(figure(per8[p]) for p in packings) +
                         f" | {budget(q, t)} | {KNOWN.get((q, t), '')} | {'' if ok else 'over'} |")
     table = "| from | to | " + " | ".join(packings) + " | goal | best published | |\n" + \
             "|---|---|" + "---|" * (len(packings) + 3) + "\n" + "\n".join(rows) + "\n"

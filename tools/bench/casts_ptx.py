@@ -38,8 +38,15 @@ def to_bits(t, x):
     return rounded(x, 5, 10) if t == "f16" else rounded(x, 8, 7) if t == "bf16" else rounded(x, 8, 23)
 
 
-def value(q, code):
-    """The number of a code of q, from the description of its type."""
+def value(q, code, t="f32"):
+    """The number of a code of q, from the description of its type, by the options of a cast to t."""
+    q, *options = q.split("!")
+    if "nan" in options and q == "f8e8m0" and code == 255:
+        return math.inf
+    if "nan" in options and q == "f8e4m3" and code & 127 == 127:
+        return -480.0 if code == 255 else 480.0
+    if "kept" in options and (t == "f16" or int(q[1:]) < 8):
+        return value(q, code) + (1024 if t == "f16" else 128) + (1 << (int(q[1:]) - 1)) * (q[0] == "i")
     if q[0] in "ui":
         b = int(q[1:])
         return float(code - (1 << b) if q[0] == "i" and code >> (b - 1) else code)
@@ -178,7 +185,7 @@ def check(ptx, q, t, n, bits):
         got = run(ptx, words, n * width)
         for i, c in enumerate(codes):
             is_ = int.from_bytes(got[width * i:width * (i + 1)], "little")
-            want = to_bits(t, value(q, c))
+            want = to_bits(t, value(q, c, t))
             number = {"f16": f16, "bf16": bf16, "f32": f32}[t]
             if is_ != want and not (math.isnan(number(is_)) and math.isnan(number(want))):
                 return f"code {c} in slot {i} gives 0x{is_:x}, not 0x{want:x}"
