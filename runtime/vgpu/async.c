@@ -319,7 +319,10 @@ static enum vg_next copy_arrive(vg_warp *w, const vg_inst *in, uint32_t mask) {
             return vg_fail(w, in, l, VG_ILLEGAL_INSTRUCTION, "cp.async.mbarrier.arrive on another block's mbarrier");
         }
         c->bar[l] = (uint32_t)(p - owner->shared);
-        if (vg_sane(w)) vg_san_mbarrier(w, owner, c->bar[l], true, false);
+        if (vg_sane(w)) {
+            vg_san_mbarrier_use(w, in, l, owner, c->bar[l], false);
+            vg_san_mbarrier(w, owner, c->bar[l], true, false);
+        }
         if (!x->noinc && !vg_mbar_pending_add(w, in, l, owner, c->bar[l])) return VG_STOP;
     }
     return VG_NEXT;

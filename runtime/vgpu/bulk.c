@@ -129,6 +129,12 @@ static void end_leases(vg_bulk *o, bool writes_too) {
 void vg_bulk_issue(vg_bulk *o) {
     vg_block *b = o->warp->block;
     vg_agents *g = b->async;
+    if (vg_sane(o->warp) && !o->by_group) {
+        if (o->bar_owner) vg_san_mbarrier_use(o->warp, o->in, o->lane, o->bar_owner, o->bar_offset, true);
+        for (uint32_t m = o->bar_owner ? 0 : o->targets; m; m &= m - 1) {
+            vg_san_mbarrier_use(o->warp, o->in, o->lane, b->cluster->block[__builtin_ctz(m)], o->bar_offset, true);
+        }
+    }
     if (o->by_group) o->group = ((vg_issuer *)o->warp->async)->bulk_group[o->lane];
     vg_draw(b, &o->due);
     *g->bulk_end = o;

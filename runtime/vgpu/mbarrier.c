@@ -186,6 +186,7 @@ static bool place(vg_warp *w, const vg_inst *in, uint32_t lane, int use, vg_bloc
     }
     if (!*owner) *owner = w->block;
     *at = (uint32_t)(p - (*owner)->shared);
+    if (use == VG_ATOMIC && vg_sane(w)) vg_san_mbarrier_use(w, in, lane, *owner, *at, false);
     return true;
 }
 
@@ -202,6 +203,7 @@ static enum vg_next init(vg_warp *w, const vg_inst *in, uint32_t mask) {
         if (!b->word) g->nbar++;
         *b = (vg_mbar){.at = at, .valid = true, .expected = count, .pending = count};
         publish(owner, b);
+        if (vg_sane(w)) vg_san_mbarrier_init(w, in, owner, at);
     }
     return VG_NEXT;
 }
@@ -260,7 +262,7 @@ static enum vg_next pending_count(vg_warp *w, const vg_inst *in, uint32_t mask) 
 /// The place where a split of the warp notes what it waits for.
 static vg_park *park_of(vg_issuer *i, uint32_t mask) { return &i->park[__builtin_ctz(mask) / 8]; }
 
-/// Whether the phase that this lane waits for is over. *phase: the one that is not.
+/// Whether the phase that a lane waits for is over; *behind: for so long that its token is void.
 static bool is_over(const bar_args *x, const vg_mbar *b, uint64_t token, bool *behind) {
     if (x->parity) return ((b->phase ^ token) & 1) != 0;
     uint64_t ago = (b->phase - (token >> 40)) & 0xffffff;
@@ -275,7 +277,7 @@ static enum vg_next do_wait(vg_warp *w, const vg_inst *in, uint32_t mask) {
     vg_park *park = park_of(is, mask);
     bool again = park->owner && park->pc == w->pc && park->mask == mask;
     bool push = !w->run->gpu->options.schedule || (again && park->polls >= PATIENCE);
-    uint32_t over = 0, last_at = 0, last_lane = 0;
+    uint32_t over = 0, last_at = 0;
     vg_block *last_owner = NULL;
     vg_mbar *missing = NULL;
     bool last_over = false;
@@ -305,7 +307,7 @@ static enum vg_next do_wait(vg_warp *w, const vg_inst *in, uint32_t mask) {
             return misuse(w, in, l, at, "the wait is two phases behind: its phase and the one after it are over");
         }
         over |= (uint32_t)done << l;
-        if (!done) missing = b, last_lane = l;
+        if (!done) missing = b;
         last_owner = owner;
         last_at = at;
         last_token = token;
@@ -318,7 +320,6 @@ static enum vg_next do_wait(vg_warp *w, const vg_inst *in, uint32_t mask) {
         *p |= over;
         return VG_NEXT;
     }
-    (void)last_lane;
     if (!again || park->at != missing->at || park->phase != missing->phase) {
         *park = (vg_park){.pc = w->pc, .mask = mask, .at = missing->at, .owner = w->block, .phase = missing->phase};
     }
