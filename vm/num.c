@@ -103,12 +103,25 @@ static uint64_t encode_nan(vm_dtype t, bool neg) {
 static uint64_t encode_beyond(vm_dtype t, bool neg, bool exact_inf, vm_rounding r) {
     const vm_dtype_info *d = &vm_dtypes[t];
     if (d->special == SP_SCALE)
-        return r.saturate || (r.round == R_ZERO && !exact_inf) ? 254 : 255;
+        return r.saturate || ((r.round == R_ZERO || r.round == R_DOWN) && !exact_inf) ? 254 : 255;
     const form f = form_of(t);
-    // Toward zero, a finite number does not become infinite.
-    const bool clamp = r.saturate || (r.round == R_ZERO && !exact_inf);
+    // Toward zero, or away from its infinity, a finite number does not become infinite.
+    const bool inward = r.round == R_ZERO || r.round == (neg ? R_UP : R_DOWN);
+    const bool clamp = r.saturate || (inward && !exact_inf);
     if (clamp || d->special == SP_NONE) return place(t, &f, neg, f.finite);
     return place(t, &f, neg, d->special == SP_IEEE ? f.finite + 1 : f.all);
+}
+
+/// Whether a magnitude goes up by one: of the part below its last bit, `odd` that bit, `some` whether
+/// there is such a part at all, `half` its comparison with one half.
+static bool goes_up(enum vm_round r, bool neg, bool odd, bool some, int half) {
+    switch (r) {
+    case R_ZERO: return false;
+    case R_DOWN: return some && neg;
+    case R_UP: return some && !neg;
+    case R_AWAY: return half >= 0;
+    default: return half > 0 || (half == 0 && odd);
+    }
 }
 
 /// The code of -1^neg * sig * 2^exp, rounded once from this exact value.
@@ -120,7 +133,7 @@ static uint64_t encode_exact(vm_dtype t, bool neg, uint64_t sig, int exp, vm_rou
         if (!sig) return 0;
         int e = top + exp + 127;
         const uint64_t frac = sig - (1ull << top), half = top ? 1ull << (top - 1) : 0;
-        if (r.round == R_NEAREST && frac && (frac > half || (frac == half && (e & 1)))) e++;
+        if (frac && goes_up(r.round, neg, e & 1, true, (frac > half) - (frac < half))) e++;
         return e < 0 ? 0 : e > 254 ? encode_beyond(t, false, false, r) : (uint64_t)e;
     }
     const form f = form_of(t);
@@ -131,11 +144,11 @@ static uint64_t encode_exact(vm_dtype t, bool neg, uint64_t sig, int exp, vm_rou
     if (shift <= 0) {
         n = sig << -shift;
     } else if (shift > 64) {
-        n = 0;
+        n = goes_up(r.round, neg, false, true, -1);
     } else {
         n = shift == 64 ? 0 : sig >> shift;
         const uint64_t rest = sig & mask_of((unsigned)shift), half = 1ull << (shift - 1);
-        if (r.round == R_NEAREST && (rest > half || (rest == half && (n & 1)))) n++;
+        if (goes_up(r.round, neg, n & 1, rest != 0, (rest > half) - (rest < half))) n++;
     }
     // n has the hidden bit when normal; a carry out of the mantissa steps the exponent by itself.
     const uint64_t mag = ((uint64_t)(e - emin) << f.m) + n;

@@ -189,7 +189,8 @@ static inline unsigned vm_cell(vm_dtype t) {
 
 // ---- num.c: bit-exact numerics ------------------------------------------------------------------
 
-enum vm_round { R_NEAREST, R_ZERO };
+/// To nearest-even, toward zero, toward -infinity, toward +infinity, to nearest with ties away from zero.
+enum vm_round { R_NEAREST, R_ZERO, R_DOWN, R_UP, R_AWAY };
 typedef struct {
     enum vm_round round;
     bool saturate; // out of range: largest finite value; else infinity, NaN, or all ones

@@ -18,34 +18,6 @@ static enum vg_next mov_pred(vg_warp *w, const vg_inst *in, uint32_t mask) {
     return VG_NEXT;
 }
 
-// ---- specials that change while a warp runs -------------------------------------------------------
-
-static enum vg_next mov_time(vg_warp *w, const vg_inst *in, uint32_t mask) {
-    uint64_t t = w->clock;
-    switch (in->imm) {
-    case PTX_S_globaltimer: case PTX_S_globaltimer_lo: t = w->block->steps; break;
-    case PTX_S_globaltimer_hi: t = w->block->steps >> 32; break;
-    case PTX_S_clock_hi: t >>= 32; break;
-    default: break;
-    }
-    if (in->sub) {
-        uint64_t *const d = VG_ROW64(w, in->d[0]);
-        VGA_EACH(d, mask, uint64_t, t);
-    } else {
-        uint32_t *const d = VG_ROW32(w, in->d[0]);
-        VGA_EACH(d, mask, uint32_t, (uint32_t)t);
-    }
-    return VG_NEXT;
-}
-
-static bool is_time(int special) {
-    switch (special) {
-    case PTX_S_clock: case PTX_S_clock_hi: case PTX_S_clock64:
-    case PTX_S_globaltimer: case PTX_S_globaltimer_lo: case PTX_S_globaltimer_hi: return true;
-    default: return false;
-    }
-}
-
 // ---- vectors --------------------------------------------------------------------------------------
 // sub: bits of an element, sub2: bits of the whole; rows: the elements.
 
@@ -165,12 +137,6 @@ void vgd_mov(vg_decoder *d, vg_inst *out) {
         return;
     }
     out->d[0] = vga_result(d, &o[0], type);
-    if (o[1].kind == PTX_O_SPECIAL && is_time(o[1].special)) {
-        out->run = mov_time;
-        out->imm = o[1].special;
-        out->sub = bits > 32;
-        return;
-    }
     out->run = bits == 128 ? mov_128 : bits == 64 ? mov_64 : mov_32;
     vga_sources(d, out, 1, 1, type);
 }
