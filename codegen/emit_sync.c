@@ -80,8 +80,32 @@ static LLVMValueRef barrier_number(cg *g, const ir_value *v) {
     return LLVMBuildPtrToInt(g->b, barrier_address(g, v), g->t_i32, "");
 }
 
+typedef struct {
+    const ir_op *alloc;
+    int warps; // of the groups that arrive: 0: nobody yet, -1: they differ
+} arrivals;
+
+static const ir_op *barrier_root(const ir_value *v) {
+    while (v->def && v->def->inst == I_barrier_at) v = v->def->ops[0];
+    return v->def;
+}
+
+static void count_arrival(ir_op *op, void *user) {
+    arrivals *a = user;
+    if ((op->inst != I_arrive && op->inst != I_expect) || barrier_root(op->ops[0]) != a->alloc) return;
+    const bool one = op->inst == I_expect || ir_int(op, AT_uniform, 0);
+    const int warps = ir_enclosing(op, I_simt) ? -1 : one ? 1 : ir_group_threads(op) / 32;
+    a->warps = a->warps == 0 || a->warps == warps ? warps : -1;
+}
+
+/// Where all groups that arrive have equally many warps, each warp arrives for itself and the count is
+/// scaled, so that no group needs to meet before.
 void emit_alloc_barrier(cg *g, ir_op *op) {
-    const int64_t n = ir_int(op, AT_extent, 1), count = ir_int(op, AT_count, 1);
+    arrivals each = {.alloc = op};
+    ir_walk(g->func->body, count_arrival, &each);
+    const bool by_warp = each.warps > 1;
+    if (by_warp) ir_set_int(op, AT_warps, each.warps);
+    const int64_t n = ir_int(op, AT_extent, 1), count = ir_int(op, AT_count, 1) * (by_warp ? each.warps : 1);
     const int64_t at = ir_int(op, AT_offset, 0);
     cg_guard k = cg_guard_begin(g, cg_elected(g));
     for (int64_t i = 0; i < n; i++) {
@@ -101,7 +125,12 @@ static cg_guard arrival_begin(cg *g) {
 }
 
 void emit_arrive(cg *g, ir_op *op) {
-    cg_guard k = arrival_begin(g);
+    const ir_op *root = barrier_root(op->ops[0]);
+    cg_guard k;
+    if (root && ir_get(root, AT_warps)) {
+        cg_sync_warp(g);
+        k = cg_guard_begin(g, LLVMBuildICmp(g->b, LLVMIntEQ, cg_lane(g), cg_i32(g, 0), ""));
+    } else k = arrival_begin(g);
     LLVMValueRef a = barrier_number(g, op->ops[0]);
     cg_asm(g, "{ .reg .b64 s; mbarrier.arrive.shared.b64 s, [$0]; }", "r,~{memory}", g->t_void, 1, &a, true);
     cg_guard_end(g, &k);
