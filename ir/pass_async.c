@@ -15,6 +15,7 @@ enum { PLACES = 8, OLD = 7 }; // a cell of the state: 0, or 1 + iterations since
 typedef struct {
     ir_op *op;
     const ir_value *read[2];         // shared tiles
+    int64_t part[2];                 // constant index in their first dimension, or -1
     VM_VEC(const ir_value *) guards; // barriers whose arrival frees them
     bool any_guard;                  // unknown: every arrival may
     bool leads;                      // first of its group
@@ -145,6 +146,12 @@ static void start(walker *w) { memset(w->seen, 0, (size_t)w->f->next_id * sizeof
 
 // ---- sites --------------------------------------------------------------------------------------
 
+/// The constant index that a view has in the first dimension of its tile, or -1.
+static int64_t part_of(const ir_value *view) {
+    ir_access acc;
+    return ir_trace(view, &acc) && acc.rank && acc.d[0].view_dim < 0 && !acc.d[0].n && acc.root->inst == I_alloc_shared ? acc.d[0].constant : -1;
+}
+
 static const ir_value *barrier_of(const ir_value *v) {
     while (v->def && v->def->inst != I_alloc_barrier && v->def->nops) v = v->def->ops[0];
     return v;
@@ -220,7 +227,10 @@ static void collect(ir_op *op, void *user) {
     if (op->inst != I_wgmma) return;
     site x = {.op = op, .leads = true};
     for (int k = 0; k < 2; k++)
-        if (op->ops[k]->type.space == IS_SHARED) x.read[k] = ir_memory_of(op->ops[k]);
+        if (op->ops[k]->type.space == IS_SHARED) {
+            x.read[k] = ir_memory_of(op->ops[k]);
+            x.part[k] = part_of(op->ops[k]);
+        }
     const ir_op *last = op->prev;
     while (last && between_products(last)) last = last->prev;
     // Products with registers as operand are groups of their own: the sooner each lands, the sooner its
@@ -334,8 +344,12 @@ static void count_overwritten(ir_op *op, void *user) {
     ir_effect fx[IR_MAX_EFFECTS];
     for (uint32_t i = 0, n = ir_effects(op, fx); i < n; i++) {
         const ir_value *root = fx[i].write && fx[i].view->type.space == IS_SHARED ? ir_memory_of(fx[i].view) : NULL;
-        for (uint32_t k = 0; k < o->w->sites.n && root; k++)
-            if (o->w->sites.at[k].read[0] == root || o->w->sites.at[k].read[1] == root) o->n = least(o->n, younger(o->s, k, 0));
+        const int64_t part = root ? part_of(fx[i].view) : -1;
+        for (uint32_t k = 0; k < o->w->sites.n * 2 && root; k++) {
+            const site *x = &o->w->sites.at[k / 2];
+            if (x->read[k % 2] != root || (part >= 0 && x->part[k % 2] >= 0 && part != x->part[k % 2])) continue;
+            o->n = least(o->n, younger(o->s, k / 2, 0));
+        }
     }
 }
 

@@ -31,6 +31,7 @@ typedef struct {
     vm_arena *arena;
     bool dry, conflict;
     bool proxies;          // asynchronous-proxy reads exist
+    VM_VEC(const ir_value *) proxy_read; // shared tiles that they read
     frame *frames;
 } walker;
 
@@ -122,10 +123,16 @@ static void name_barrier(ir_op *sync) {
     if (role && !ir_get(sync, AT_barrier)) ir_set_int(sync, AT_barrier, role_number(role));
 }
 
+static void proxy_fence(walker *w, ir_op *op) {
+    ir_op *f = put(w, op, I_fence);
+    ir_set_int(f, AT_proxy, 1);
+    ir_set_str(f, AT_scope, "block");
+}
+
 static void barrier_before(walker *w, ir_op *op, access_set *s, bool fence) {
     w->conflict = true;
     if (!w->dry) {
-        if (fence) ir_set_int(put(w, op, I_fence), AT_proxy, 1);
+        if (fence) proxy_fence(w, op);
         name_barrier(put(w, op, I_sync));
     }
     if (fence) {
@@ -187,13 +194,29 @@ static void step(walker *w, ir_op *op, access_set *s) {
     join(w, s, &kept);
 }
 
-// Work in flight lands; with some groups left open it may be in flight still, too.
+// What this group has written by ordinary stores and another role reads through the asynchronous proxy: the
+// arrival that hands it over comes after a fence of the writers.
+static void fence_before_arrival(walker *w, ir_op *op, const access_set *s) {
+    if (w->dry || !w->proxies) return;
+    for (uint32_t i = 0; i < s->n; i++) {
+        const access_t *a = &s->at[i];
+        if (!a->write || a->global || a->flying || !a->root) continue;
+        for (uint32_t k = 0; k < w->proxy_read.n; k++)
+            if (w->proxy_read.at[k] == a->root) {
+                proxy_fence(w, op);
+                return;
+            }
+    }
+}
+
+// Work in flight lands: writes (cp.async) or reads (wgmma); with some groups left open it may be in flight
+// still, too.
 static void land(walker *w, access_set *s, bool reads, bool all) {
     const access_set old = copy_of(w, s);
     s->n = 0;
     for (uint32_t i = 0; i < old.n; i++) {
         access_t a = old.at[i];
-        const bool lands = a.flying && (reads || a.write);
+        const bool lands = a.flying && reads != a.write;
         if (!lands || !all) add(w, s, &a);
         if (!lands) continue;
         a.flying = false;
@@ -378,10 +401,10 @@ static bool region(walker *w, ir_region *r, access_set *s) {
             settle(w, s);
             break;
         case I_wait_group:
-            land(w, s, false, ir_int(op, AT_count, 0) == 0);
+            land(w, s, ir_get(op, AT_of) != NULL, ir_int(op, AT_count, 0) == 0);
             break;
         case I_wait_value:
-            land(w, s, true, false);
+            if (ir_int(op, AT_count, 0) >= 0) land(w, s, true, ir_int(op, AT_count, 0) == 0);
             break;
         case I_fence:
             if (ir_int(op, AT_proxy, 0)) {
@@ -390,6 +413,11 @@ static bool region(walker *w, ir_region *r, access_set *s) {
                 for (uint32_t i = 0; i < t.n; i++)
                     if (!t.at[i].settled) add(w, s, &t.at[i]);
             }
+            break;
+        case I_arrive:
+        case I_expect:
+            fence_before_arrival(w, op, s);
+            step(w, op, s);
             break;
         default:
             step(w, op, s);
@@ -402,12 +430,17 @@ static bool region(walker *w, ir_region *r, access_set *s) {
 static void find_proxies(ir_op *op, void *user) {
     ir_effect fx[IR_MAX_EFFECTS];
     for (uint32_t i = 0, n = ir_effects(op, fx); i < n; i++)
-        if (fx[i].proxy && !fx[i].write) *(bool *)user = true;
+        if (fx[i].proxy && !fx[i].write) {
+            walker *w = user;
+            const ir_value *root = ir_memory_of(fx[i].view);
+            w->proxies = true;
+            if (root && root->type.space == IS_SHARED) vm_push(w->arena, &w->proxy_read, root);
+        }
 }
 
 void ir_pass_barrier(ir_func *f) {
     walker w = {.f = f, .arena = f->comp->arena};
-    ir_walk(f->body, find_proxies, &w.proxies);
+    ir_walk(f->body, find_proxies, &w);
     access_set s = {0};
     region(&w, f->body, &s);
 }
