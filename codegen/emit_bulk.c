@@ -113,7 +113,7 @@ static bool aligned(const bulk *b, const cg_place *p) {
     int m = 0;
     for (int d = 0; d < p->rank; d++) {
         const int modes = p->layout ? p->layout->dim_modes[d] : 0;
-        uint64_t stride = p->layout ? 1 : p->stride[d] ? p->stride_divisor[d] : 1;
+        uint64_t stride = p->layout ? 0 : p->stride[d] ? p->stride_divisor[d] : 1; // extent 1 has no mode
         if (p->layout && modes) stride = (uint64_t)p->layout->mode_stride[m + modes - 1];
         ok &= times(times(p->origin_divisor[d], stride), b->bits) == 0;
         const bool walks = p->view_dim[d] >= 0 && p->view_dim[d] < b->first && b->box->dim[p->view_dim[d]] > 1;

@@ -103,11 +103,10 @@ static void copy(cg *g, ir_op *op, bool async) {
                                                                         : "copy of '%s' uses %u-byte accesses", name, bytes);
         vm_help(g->comp, d, "state that the row length is a multiple of %u: 'requires … %% %u == 0;'", 128 / dst.bits, 128 / dst.bits);
     }
-    const char *evict = ir_str(op, AT_evict);
-    LLVMValueRef policy = hw ? cg_cache_policy(g, evict) : NULL;
-    if (evict && !hw) {
-        cg_refuse(g, op, vm_format(g->arena, "evict = %s on a copy through registers", evict),
-                  "copy_async from global to shared memory in pieces of 4, 8 or 16 aligned bytes honours it");
+    LLVMValueRef policy = hw ? src.policy : NULL;
+    if ((src.policy || dst.policy) && bytes < 4) {
+        cg_refuse(g, op, vm_format(g->arena, "evict = %s in pieces of %u bytes", ir_str(op, AT_evict), bytes),
+                  "copies in pieces of 4 aligned bytes and more honour it");
         return;
     }
     // one vector a thread and step, row-major over vectors

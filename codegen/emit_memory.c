@@ -57,6 +57,13 @@ static void warn_narrow(cg *g, const ir_op *op, const cg_place *p, const ir_type
     vm_help(g->comp, d, "state that the row length is a multiple of %u: 'requires … %% %u == 0;'", want, want);
 }
 
+static bool refuse_hint(cg *g, const ir_op *op, const cg_place *p, unsigned v) {
+    if (!p->policy || v * p->bits >= 32) return false;
+    cg_refuse(g, op, vm_format(g->arena, "evict = %s on accesses of %u bytes", ir_str(op, AT_evict), v * p->bits / 8 ? v * p->bits / 8 : 1),
+              "accesses of 4 aligned bytes and more honour it");
+    return true;
+}
+
 void emit_load(cg *g, ir_op *op) {
     const ir_type *t = &op->res[0]->type;
     cg_place p;
@@ -70,6 +77,7 @@ void emit_load(cg *g, ir_op *op) {
     unsigned v = vector_of(&p, t);
     if (v * p.bits % 8) v = 1;
     warn_narrow(g, op, &p, t, v, "load");
+    if (refuse_hint(g, op, &p, v)) return;
     const bool partial = may_be_partial(&p, v), boolean = t->elem == T_bool;
     LLVMValueRef *codes = vm_newn(g->arena, LLVMValueRef, slots), zero = cg_i32(g, 0);
     if (cg_place_guards(&p)) cg_counted(g, CG_guard);
@@ -161,6 +169,7 @@ void emit_store(cg *g, ir_op *op) {
         return;
     }
     warn_narrow(g, op, &p, t, v, "store");
+    if (refuse_hint(g, op, &p, v)) return;
     const bool partial = may_be_partial(&p, v);
     if (partial && p.bits < 8) {
         refuse_bits(g, op, &p);

@@ -125,6 +125,13 @@ static cg_guard arrival_begin(cg *g) {
 }
 
 void emit_arrive(cg *g, ir_op *op) {
+    if (ir_int(op, AT_uniform, 0)) {
+        cg_issue one = cg_issue_begin(g);
+        LLVMValueRef at = barrier_number(g, op->ops[0]);
+        cg_asm(g, "{ .reg .b64 s; mbarrier.arrive.shared.b64 s, [$0]; }", "r,~{memory}", g->t_void, 1, &at, true);
+        cg_issue_end(g, &one);
+        return;
+    }
     const ir_op *root = barrier_root(op->ops[0]);
     cg_guard k;
     if (root && ir_get(root, AT_warps)) {

@@ -2,6 +2,8 @@
 // Views to addresses: resolves a view's chain, computes element addresses of global and shared memory,
 // says which accesses are aligned and which need a bounds check, and accesses single elements and
 // vectors.
+#include <string.h>
+
 #include "codegen/place.h"
 
 static uint64_t gcd64(uint64_t a, uint64_t b) {
@@ -164,6 +166,14 @@ bool cg_place_of(cg *g, const ir_op *op, const ir_value *view, cg_place *p) {
             m += l->dim_modes[d];
             if (l->dim_modes[d] && l->mode_stride[m - 1] == 1) p->contiguous = d;
         }
+    }
+    const char *evict = p->global ? ir_str(op, AT_evict) : NULL;
+    if (evict && strcmp(evict, "normal") != 0) {
+        const unsigned readonly = LLVMGetEnumAttributeKindForName("readonly", 8);
+        p->policy = cg_cache_policy(g, evict);
+        p->once = !strcmp(evict, "first");
+        for (unsigned i = 0; i < LLVMCountParams(g->fn); i++)
+            p->constant |= LLVMGetParam(g->fn, i) == p->base && LLVMGetEnumAttributeAtIndex(g->fn, i + 1, readonly);
     }
     p->along = p->contiguous >= 0 ? p->view_dim[p->contiguous] : -1;
     p->align = (unsigned)ir_int(op, AT_align, 0);
@@ -368,11 +378,44 @@ static LLVMValueRef piece_address(cg *g, const cg_place *p, LLVMValueRef a, unsi
     return LLVMBuildGEP2(g->b, g->t_i8, a, &c, 1, "");
 }
 
+/// "ld.global.nc.L1::no_allocate.L2::cache_hint.v4.b32 {$0, …}, [$4], $5;" and the store's like, for a
+/// piece of 4 to 16 bytes. A load of what nobody writes is as free to move as a plain one.
+static void hinted(cg *g, const cg_place *p, LLVMValueRef a, unsigned bytes, LLVMValueRef *words, bool store) {
+    const unsigned n = bytes / 4;
+    vm_text list = {.arena = g->arena}, marks = {.arena = g->arena};
+    const unsigned first = store ? 2 : 0;
+    for (unsigned i = 0; i < n; i++) {
+        vm_put(&list, "%s$%u", i ? ", " : "", first + i);
+        vm_put(&marks, "%s%s%s", i || store ? "," : "", store ? "" : "=", "r");
+    }
+    const bool free = !store && p->constant;
+    const char *regs = vm_text_end(&list), *vector = n == 4 ? ".v4" : n == 2 ? ".v2" : "";
+    const char *open = n > 1 ? "{" : "", *close = n > 1 ? "}" : "", *l1 = p->once ? ".L1::no_allocate" : "";
+    LLVMValueRef args[6] = {LLVMBuildPtrToInt(g->b, a, g->t_i64, ""), p->policy};
+    LLVMTypeRef types[4] = {g->t_i32, g->t_i32, g->t_i32, g->t_i32};
+    if (store) {
+        for (unsigned i = 0; i < n; i++) args[2 + i] = words[i];
+        cg_asm(g, vm_format(g->arena, "st.global%s.L2::cache_hint%s.b32 [$0], %s%s%s, $1;", l1, vector, open, regs, close),
+               vm_format(g->arena, "l,l%s,~{memory}", vm_text_end(&marks)), g->t_void, 2 + n, args, true);
+        return;
+    }
+    LLVMValueRef r = cg_asm(g, vm_format(g->arena, "ld.global%s%s.L2::cache_hint%s.b32 %s%s%s, [$%u], $%u;", free ? ".nc" : "", l1, vector,
+                                         open, regs, close, n, n + 1),
+                            vm_format(g->arena, "%s,l,l%s", vm_text_end(&marks), free ? "" : ",~{memory}"),
+                            n == 1 ? g->t_i32 : LLVMStructTypeInContext(g->ctx, types, n, false), 2, args, !free);
+    for (unsigned i = 0; i < n; i++) words[i] = n == 1 ? r : LLVMBuildExtractValue(g->b, r, i, "");
+}
+
 void cg_vector_load(cg *g, const cg_place *p, const cg_root_index *at, unsigned n, LLVMValueRef *words) {
     const unsigned bytes = n * p->bits / 8, piece = piece_of(bytes);
     LLVMValueRef a = cg_place_address(g, p, at, NULL);
     for (unsigned i = 0; i < (bytes + 3) / 4; i++) words[i] = NULL;
     for (unsigned off = 0; off < bytes; off += piece) {
+        if (p->policy && piece >= 4) {
+            hinted(g, p, piece_address(g, p, a, off), piece, words + off / 4, false);
+            count(g, p, false, piece);
+            continue;
+        }
         LLVMValueRef v = LLVMBuildLoad2(g->b, unit(g, piece), piece_address(g, p, a, off), "");
         LLVMSetAlignment(v, piece);
         count(g, p, false, piece);
@@ -391,6 +434,11 @@ void cg_vector_store(cg *g, const cg_place *p, const cg_root_index *at, unsigned
     LLVMValueRef a = cg_place_address(g, p, at, NULL);
     for (unsigned off = 0; off < bytes; off += piece) {
         LLVMValueRef v = words[off / 4];
+        if (p->policy && piece >= 4) {
+            hinted(g, p, piece_address(g, p, a, off), piece, (LLVMValueRef *)&words[off / 4], true);
+            count(g, p, true, piece);
+            continue;
+        }
         if (piece > 4) {
             v = LLVMGetUndef(unit(g, piece));
             for (unsigned i = 0; i < piece / 4; i++) v = LLVMBuildInsertElement(g->b, v, words[off / 4 + i], cg_i32(g, i), "");

@@ -26,9 +26,11 @@ typedef struct {
     int contiguous;                           // root dimension of stride 1, or -1
     int along;                                // the view dimension of it, or -1
     unsigned align;                           // global: bytes that every row start is aligned to
+    LLVMValueRef policy;                      // global: how long L2 keeps what is accessed, or NULL
+    bool once, constant;                      // and L1 need not keep it; nobody writes it during the launch
 } cg_place;
 
-/// False after a report if the view cannot be resolved. `op` carries the attributes guard and align.
+/// False after a report if the view cannot be resolved. `op` carries the attributes guard, align, evict.
 bool cg_place_of(cg *g, const ir_op *op, const ir_value *view, cg_place *p);
 /// Greatest power of two of consecutive elements along the contiguous dimension, at most `most`, that
 /// an access starting at an index divisible by it may cover at once (16 bytes).

@@ -76,12 +76,12 @@ void lw_attr_copies(lower *l, const ast *attr, ir_op *op) {
         const bool via = strcmp(a->name, "via") == 0, evict = strcmp(a->name, "evict") == 0;
         if (via && (!strcmp(word, "cp_async") || !strcmp(word, "bulk") || !strcmp(word, "tensor")))
             ir_set_str(op, AT_via, word);
-        else if (evict && (!strcmp(word, "first") || !strcmp(word, "last")))
+        else if (evict && (!strcmp(word, "first") || !strcmp(word, "last") || !strcmp(word, "normal")))
             ir_set_str(op, AT_evict, word);
         else
             vm_report(
                 l->c, D_E0354, a->span,
-                "#[pipeline(n)] knows via = cp_async, bulk or tensor, and evict = first or last");
+                "#[pipeline(n)] knows via = cp_async, bulk or tensor, and evict = first, last or normal");
     }
 }
 

@@ -100,14 +100,22 @@ static bool same_dims(lower *l, const char *name, const ir_type *a, const ir_typ
     return false;
 }
 
-static fe_value *load(lower *l, uint32_t n, fe_value **v, const vm_span *s, vm_span at) {
+static void attr_evict(lower *l, const fe_args *args, ir_op *op) {
+    const fe_arg *a = fe_named(args, "evict");
+    bool global = false;
+    for (uint32_t i = 0; i < op->nops; i++) global |= op->ops[i]->type.space == IS_GLOBAL;
+    if (a && !global) vm_report(l->c, D_E0354, a->span, "'evict' is for accesses to global memory");
+    else attr_str(l, args, "evict", AT_evict, op, " first last normal ");
+}
+
+static fe_value *load(lower *l, const fe_args *args, uint32_t n, fe_value **v, const vm_span *s, vm_span at) {
     if (n != 1) return lw_bad_args(l, "load", "one view", at);
     if (v[0]->kind == FV_STRUCT) {
         fe_value *r = vm_dup(l->a, v[0], sizeof *r);
         r->lead = 0;
         r->item = vm_newn(l->a, fe_value *, r->n + 1);
         for (uint32_t i = 0; i < r->n; i++)
-            if (lw_poison(r->item[i] = load(l, 1, &v[0]->item[i], s, at))) return r->item[i];
+            if (lw_poison(r->item[i] = load(l, args, 1, &v[0]->item[i], s, at))) return r->item[i];
         return r;
     }
     if (lw_in_space(v[0], IS_SCALAR)) return v[0]; // an element has been loaded by its index
@@ -115,10 +123,11 @@ static fe_value *load(lower *l, uint32_t n, fe_value **v, const vm_span *s, vm_s
     if (!x || !no_range(l, "load", x, s[0])) return fe_poison(l->e);
     ir_value *r =
         ir_emit1(&l->b, I_load, 1, &x, ir_reg(x->type.elem, x->type.rank, x->type.dim, NULL));
+    attr_evict(l, args, r->def);
     return lw_rt(l, r);
 }
 
-static fe_value *store(lower *l, uint32_t n, fe_value **v, const vm_span *s, vm_span at) {
+static fe_value *store(lower *l, const fe_args *args, uint32_t n, fe_value **v, const vm_span *s, vm_span at) {
     if (n != 2) return lw_bad_args(l, "store", "a view and a tile", at);
     ir_value *dst = need_view(l, "store", v[0], s[0]);
     if (!dst || !no_range(l, "store", dst, s[0])) return fe_poison(l->e);
@@ -132,7 +141,8 @@ static fe_value *store(lower *l, uint32_t n, fe_value **v, const vm_span *s, vm_
         x = lw_tile(l, v[1], "'store'", s[1]);
     if (!x || !same_dims(l, "store", &dst->type, &x->type, false, at)) return fe_poison(l->e);
     ir_value *ops[2] = {dst, x};
-    ir_emit(&l->b, I_store, 2, ops, 0, NULL);
+    ir_op *op = ir_emit(&l->b, I_store, 2, ops, 0, NULL);
+    attr_evict(l, args, op);
     return lw_none(l);
 }
 
@@ -162,7 +172,7 @@ static fe_value *copies(lower *l, vm_inst i, const char *name, const fe_args *ar
     if (!same_dims(l, name, &ops[0]->type, &ops[1]->type, true, at)) return fe_poison(l->e);
     ir_op *op = ir_emit(&l->b, i, n, ops, 0, NULL);
     attr_str(l, args, "via", AT_via, op, " cp_async bulk tensor ");
-    attr_str(l, args, "evict", AT_evict, op, " first last normal ");
+    attr_evict(l, args, op);
     if (i == I_tma_reduce) attr_str(l, args, "op", AT_op, op, " add min max and or xor ");
     const int64_t mask = lw_named_int(l, args, "multicast", 0);
     if (mask) ir_set_int(op, AT_multicast, mask);
@@ -398,12 +408,6 @@ static fe_value *clamp(lower *l, uint32_t n, fe_value **v, vm_span at) {
     return lw_elem(l, I_max, 2, lo, "clamp", at);
 }
 
-static fe_value *casts(lower *l, const char *name, const fe_args *args, uint32_t n, fe_value **v,
-                       vm_span at) {
-    if (n == 2 && v[0]->kind == FV_TYPE) {
-        fe_value *t = v[0];
-        v[0] = v[1];
-        v[1] = t;
 fe_value *lw_cast_as(lower *l, fe_value *r, const fe_args *args) {
     ir_op *op = r->kind == FV_RT ? r->rt->def : NULL;
     if (!op || op->inst != I_cast) return r;
@@ -419,6 +423,12 @@ fe_value *lw_cast_as(lower *l, fe_value *r, const fe_args *args) {
     return r;
 }
 
+static fe_value *casts(lower *l, const char *name, const fe_args *args, uint32_t n, fe_value **v,
+                       vm_span at) {
+    if (n == 2 && v[0]->kind == FV_TYPE) {
+        fe_value *t = v[0];
+        v[0] = v[1];
+        v[1] = t;
     }
     if (n != 2 || v[1]->kind != FV_TYPE || v[1]->type->kind != FT_SCALAR)
         return lw_bad_args(l, name, "a value and an element type", at);
@@ -458,9 +468,9 @@ static fe_value *by_instruction(lower *l, vm_inst i, const char *name, fe_args *
     case I_bitcast:
         return casts(l, name, args, n, v, at);
     case I_load:
-        return load(l, n, v, s, at);
+        return load(l, args, n, v, s, at);
     case I_store:
-        return store(l, n, v, s, at);
+        return store(l, args, n, v, s, at);
     case I_copy:
     case I_copy_async:
     case I_tma_load:

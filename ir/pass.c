@@ -75,6 +75,19 @@ bool ir_inside(const ir_op *op, const ir_op *outer) {
     return false;
 }
 
+const char *ir_copy_via(const ir_op *op) {
+    if (ir_get(op, AT_via)) return ir_str(op, AT_via);
+    const ir_op *fetch = ir_into_shared(op) ? ir_enclosing(op, I_fetch) : NULL;
+    if (!fetch) return NULL;
+    return ir_str(ir_get(fetch, AT_via) ? fetch : fetch->parent->parent, AT_via);
+}
+
+bool ir_by_engine(const ir_op *op) {
+    if (op->inst == I_tma_load || op->inst == I_tma_store || op->inst == I_tma_reduce) return true;
+    const char *via = op->inst == I_copy_async ? ir_str(op, AT_via) : NULL;
+    return via && strcmp(via, "cp_async") != 0;
+}
+
 uint32_t ir_effects(const ir_op *op, ir_effect out[IR_MAX_EFFECTS]) {
     uint32_t n = 0;
 #define EFFECT(...) out[n++] = (ir_effect){__VA_ARGS__}
@@ -94,8 +107,13 @@ uint32_t ir_effects(const ir_op *op, ir_effect out[IR_MAX_EFFECTS]) {
         EFFECT(.view = op->ops[0], .write = true);
         break;
     case I_copy_async:
-        EFFECT(.view = op->ops[1]);
-        EFFECT(.view = op->ops[0], .write = true, .async = true, .manual = op->nops > 2);
+        if (op->ops[1]->type.space == IS_SHARED && ir_by_engine(op)) { // out of shared memory, as tma_store
+            EFFECT(.view = op->ops[1], .async = true, .proxy = true);
+            EFFECT(.view = op->ops[0], .write = true, .async = true, .proxy = true);
+            break;
+        }
+        EFFECT(.view = op->ops[1], .proxy = ir_by_engine(op));
+        EFFECT(.view = op->ops[0], .write = true, .async = true, .manual = op->nops > 2, .proxy = ir_by_engine(op));
         break;
     case I_tma_load:
         EFFECT(.view = op->ops[0], .write = true, .async = true, .manual = true, .proxy = true);

@@ -19,6 +19,15 @@ typedef struct {
     bool proxy;    // through the asynchronous proxy
 } ir_effect;
 enum { IR_MAX_EFFECTS = 4 };
+/// A copy from global to shared memory.
+static inline bool ir_into_shared(const ir_op *op) {
+    return (op->inst == I_copy || op->inst == I_copy_async) && op->ops[0]->type.space == IS_SHARED && op->ops[1]->type.space == IS_GLOBAL;
+}
+/// How a copy into shared memory is to be made: its own via, else that of its fetch block, else that of
+/// the pipelined loop; NULL: nobody says.
+const char *ir_copy_via(const ir_op *op);
+/// Done by the copy engine, which is to say through the asynchronous proxy.
+bool ir_by_engine(const ir_op *op);
 uint32_t ir_effects(const ir_op *op, ir_effect out[IR_MAX_EFFECTS]);
 /// pass_bounds.c: sets guard and align on memory operations, from the divisors of pass_divides.
 void ir_prove_bounds(ir_func *f);

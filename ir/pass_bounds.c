@@ -101,7 +101,7 @@ static bool nonnegative(const prover *k, const ir_value *v, int depth) {
         const ir_op *loop = v->owner ? v->owner->parent : NULL;
         if (loop && loop->inst == I_simt) return true;
         if (!loop || loop->inst != I_for) return false;
-        if (v->index == 0) return nonnegative(k, loop->ops[0], depth + 1) && ir_known(loop->ops[2], &c) && c > 0;
+        if (v->index == 0) return nonnegative(k, loop->ops[0], depth + 1) && nonnegative(k, loop->ops[2], depth + 1);
         // A counter that wraps by select, see slot_limit: the next value is 0 or the old one plus 1.
         const ir_op *end = ir_terminator(v->owner);
         const ir_op *sel = end && end->inst == I_yield && v->index - 1 < end->nops ? end->ops[v->index - 1]->def : NULL;
@@ -234,7 +234,8 @@ static bound upper(const prover *k, const ir_value *v, int depth) {
         if (loop && loop->inst == I_simt && v->index == 0) return constant(ir_group_threads(loop) - 1);
         if (!loop || loop->inst != I_for) return none;
         if (v->index > 0) return slot_limit(v, loop);
-        if (!ir_known(loop->ops[2], &c) || c <= 0 || c > BIG) return none;
+        if (!ir_known(loop->ops[2], &c)) c = 1; // below the end all the same
+        if (c <= 0 || c > BIG) return none;
         bound b = normal(loop->ops[1], depth + 1);
         const uint64_t lo = ir_divisor(loop->ops[0]), hi = ir_divisor(loop->ops[1]);
         b.slack = lo % (uint64_t)c == 0 && hi % (uint64_t)c == 0 ? c : 1;

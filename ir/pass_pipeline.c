@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Software pipelining with cp.async. Each tensor that a fetch block fills becomes a ring of as many
-// stages as the block is deep. At step i (the iterations, and N - 1 steps before the loop, N the
-// greatest depth) a block of depth n fetches iteration i + n - 1 into the slot before the one that is
-// read; each step closes one group, so that at the top of an iteration all but the youngest n - 2
-// groups must have landed, n the least depth. A block of depth 1 copies at the top, synchronously.
-// The barriers that the rings need come from the barrier pass.
+// Software pipelining. Each tensor that a fetch block fills becomes a ring of as many stages as the
+// block is deep. At step i (the iterations, and N - 1 steps before the loop, N the greatest depth) a
+// block of depth n fetches iteration i + n - 1 into the slot before the one that is read.
+// Blocks copied by cp.async: each step closes one group, so that at the top of an iteration all but the
+// youngest n - 2 groups must have landed, n the least depth; a block of depth 1 copies at the top,
+// synchronously. Blocks copied by the engine (via = bulk, tensor) have an mbarrier for each slot, on
+// which the bytes of one fetch land; every thread waits for the slot that it reads next. The barriers
+// are made once, outside of all loops: after an inner loop the slots that were filled an odd number of
+// times get one arrival more, so that the next run of it finds all of them in phase 0.
+// The barriers of the group that the rings need come from the barrier pass.
 #include "ir/pass.h"
 
 #include <string.h>
@@ -14,6 +18,9 @@ typedef struct {
     int depth;
     VM_VEC(ir_op *) tensors; // alloc_shared that it fills
     VM_VEC(ir_value *) ring; // beside tensors: the ring that replaces it
+    const char *via;         // bulk or tensor; NULL: cp.async
+    ir_value *full;          // via: one mbarrier a slot
+    bool mixed;              // via: something else than copies fills it, too
 } fetch_block;
 
 typedef struct {
@@ -24,6 +31,7 @@ typedef struct {
     ir_region *body;
     VM_VEC(fetch_block) blocks;
     bool failed;
+    bool breaks;             // a break leaves the loop with fetches under way
 } pipeline;
 
 static const char *name_of(const ir_value *v) {
@@ -56,6 +64,7 @@ static void note_fill(ir_op *op, void *user) {
             p->failed = true;
             continue;
         }
+        if (!ir_into_shared(op)) x->b->mixed = true;
         if (find_tensor(x->b, root) >= 0) continue;
         if (ir_elems(&root->type) < 0 || root->type.rank == LAYOUT_MAX_RANK) {
             vm_report(p->c, D_E0510, op->span, "loop cannot be pipelined: '%s' has %s", name_of(root),
@@ -145,10 +154,18 @@ static ir_value *binary(ir_builder *b, vm_inst i, ir_value *x, ir_value *y) {
     return ir_emit1(b, i, 2, ops, ir_scalar(cmp ? T_bool : x->type.elem));
 }
 
+typedef struct {
+    const char *via;
+    ir_value *full; // the slot's barrier
+} landing;
+
 static void make_async(ir_op *op, void *user) {
-    (void)user;
-    if (op->inst == I_copy && op->ops[0]->type.space == IS_SHARED && op->ops[1]->type.space == IS_GLOBAL)
-        op->inst = I_copy_async;
+    const landing *to = user;
+    if (!ir_into_shared(op)) return;
+    op->inst = I_copy_async;
+    if (!to->full) return;
+    if (op->nops == 2) ir_add_operand(op, to->full);
+    ir_set_str(op, AT_via, to->via);
 }
 
 static void bring(pipeline *p, ir_builder *b, ir_map *m, ir_value *v) {
@@ -187,13 +204,21 @@ static void clone_block(pipeline *p, ir_builder *b, fetch_block *x, ir_value *in
         if (x->depth > 1) ir_map_set(m, x->tensors.at[i]->res[0], slot_view(b, x->ring.at[i], slot));
     bringer br = {p, b, m};
     ir_walk(x->op->regions[0], bring_operands, &br);
+    landing to = {x->via, NULL};
+    if (x->via) {
+        ir_value *ops[2] = {x->full, slot};
+        to.full = ir_emit1(b, I_barrier_at, 2, ops, (ir_type){.space = IS_BARRIER});
+    }
     for (const ir_op *o = x->op->regions[0]->first; o; o = o->next) {
         if (o->inst == I_yield) break;
         ir_op *c = ir_clone(b, o, m);
-        if (x->depth == 1) continue;
-        make_async(c, NULL);
-        for (uint32_t i = 0; i < c->nregions; i++) ir_walk(c->regions[i], make_async, NULL);
+        if (x->depth == 1 && !x->via) continue;
+        make_async(c, &to);
+        for (uint32_t i = 0; i < c->nregions; i++) ir_walk(c->regions[i], make_async, &to);
     }
+    if (!x->via) return;
+    ir_op *arrive = ir_emit(b, I_arrive, 1, &to.full, 0, NULL);
+    if (!x->mixed) ir_set_int(arrive, AT_uniform, 1);
 }
 
 // if (index < hi) { block }
@@ -262,17 +287,35 @@ static void extend_jump(ir_op *op, void *user) {
     ir_add_operand(op, j->next);
 }
 
-// The slot that an iteration reads: carried, one for each depth.
-static ir_value *slot_counter(pipeline *p, ir_builder *top, int depth) {
-    ir_builder before = {p->f, p->loop->parent, p->loop, p->loop->span};
-    ir_add_operand(p->loop, ir_const_int(&before, T_i32, 0));
-    ir_add_result(p->loop, ir_scalar(T_i32));
-    ir_value *slot = ir_region_arg(p->body, ir_scalar(T_i32), "slot");
-    ir_value *one = binary(top, I_add, slot, ir_const_int(top, T_i32, 1));
-    ir_value *pick[3] = {binary(top, I_eq, one, ir_const_int(top, T_i32, depth)), ir_const_int(top, T_i32, 0), one};
-    jump_state j = {p, ir_emit1(top, I_select, 3, pick, ir_scalar(T_i32))};
+// A value that the loop carries; what it becomes in the next iteration follows by carry_next.
+static ir_value *carry(pipeline *p, ir_value *init, const char *name) {
+    ir_add_operand(p->loop, init);
+    ir_add_result(p->loop, init->type);
+    return ir_region_arg(p->body, init->type, name);
+}
+
+static void carry_next(pipeline *p, ir_value *next) {
+    jump_state j = {p, next};
     ir_walk(p->body, extend_jump, &j);
-    return slot;
+}
+
+// The slot that an iteration reads and the parity of its turn, one pair for each depth.
+typedef struct {
+    ir_value *slot, *phase;
+    uint32_t result; // of the loop: the slot after it; the phase follows
+} counter;
+
+static void count_slots(pipeline *p, ir_builder *top, int depth, counter *c) {
+    ir_builder before = {p->f, p->loop->parent, p->loop, p->loop->span};
+    c->result = p->loop->nres;
+    c->slot = carry(p, ir_const_int(&before, T_i32, 0), "slot");
+    ir_value *one = binary(top, I_add, c->slot, ir_const_int(top, T_i32, 1));
+    ir_value *zero = ir_const_int(top, T_i32, 0), *wraps = binary(top, I_eq, one, ir_const_int(top, T_i32, depth));
+    ir_value *pick[3] = {wraps, zero, one};
+    carry_next(p, ir_emit1(top, I_select, 3, pick, ir_scalar(T_i32)));
+    c->phase = carry(p, ir_const_int(&before, T_i32, 0), "phase");
+    ir_value *turn[3] = {wraps, binary(top, I_xor, c->phase, ir_const_int(top, T_i32, 1)), c->phase};
+    carry_next(p, ir_emit1(top, I_select, 3, turn, ir_scalar(T_i32)));
 }
 
 static ir_value *previous_slot(ir_builder *b, ir_value *slot, int depth) {
@@ -281,64 +324,173 @@ static ir_value *previous_slot(ir_builder *b, ir_value *slot, int depth) {
     return ir_emit1(b, I_select, 3, pick, ir_scalar(T_i32));
 }
 
-static void transform(pipeline *p) {
-    int least = 64, greatest = 1;
+// Barriers are made where the group begins: once, however often the loop runs.
+static void make_barriers(pipeline *p) {
+    ir_region *r = p->loop->parent;
+    while (r->parent && r->parent->inst != I_role) r = r->parent->parent;
     for (uint32_t k = 0; k < p->blocks.n; k++) {
-        const int n = p->blocks.at[k].depth;
-        if (n > 1 && n < least) least = n;
-        if (n > greatest) greatest = n;
+        fetch_block *x = &p->blocks.at[k];
+        if (!x->via) continue;
+        ir_builder b = {p->f, r, r->first, x->op->span};
+        ir_type t = {.space = IS_BARRIER, .rank = 1, .dim = {x->depth}};
+        x->full = ir_emit1(&b, I_alloc_barrier, 0, NULL, t);
+        x->full->name = "full";
+        ir_set_int(x->full->def, AT_extent, x->depth);
+        ir_set_int(x->full->def, AT_count, 1);
+    }
+}
+
+static void wait_slot(ir_builder *b, const fetch_block *x, ir_value *slot, ir_value *phase) {
+    ir_value *ops[2] = {x->full, slot};
+    ir_value *w[2] = {ir_emit1(b, I_barrier_at, 2, ops, (ir_type){.space = IS_BARRIER}), phase};
+    ir_emit(b, I_wait, 2, w, 0, NULL);
+}
+
+static ir_region *when(ir_builder *b, ir_value *cond) {
+    ir_op *op = ir_emit(b, I_if, 1, &cond, 0, NULL);
+    ir_region *then = ir_region_new(b->func, op);
+    ir_add_region(op, then);
+    ir_add_region(op, ir_region_new(b->func, op));
+    return then;
+}
+
+static ir_value *as_i32(ir_builder *b, ir_value *cond) {
+    ir_value *pick[3] = {cond, ir_const_int(b, T_i32, 1), ir_const_int(b, T_i32, 0)};
+    return ir_emit1(b, I_select, 3, pick, ir_scalar(T_i32));
+}
+
+// After a break the fetches under way land, so that nothing is written behind the group's back.
+static void drain(ir_builder *b, const fetch_block *x, const counter *c, ir_value *left, const ir_op *loop) {
+    for (int k = 0; k < x->depth - 1; k++) {
+        ir_builder in = {b->func, when(b, binary(b, I_lt, ir_const_int(b, T_i32, k), left)), NULL, b->span};
+        ir_value *at = binary(&in, I_add, loop->res[c->result], ir_const_int(&in, T_i32, k)), *n = ir_const_int(&in, T_i32, x->depth);
+        ir_value *over = binary(&in, I_ge, at, n), *pick[3] = {over, binary(&in, I_sub, at, n), at};
+        wait_slot(&in, x, ir_emit1(&in, I_select, 3, pick, ir_scalar(T_i32)),
+                  binary(&in, I_xor, loop->res[c->result + 1], as_i32(&in, over)));
+        ir_emit(&in, I_yield, 0, NULL, 0, NULL);
+    }
+}
+
+// Of the slots before the next one, one fetch more has landed than of the others (a drained one counts).
+static void even_out(ir_builder *b, const fetch_block *x, const counter *c, ir_value *left, const ir_op *loop) {
+    ir_value *slot = loop->res[c->result], *phase = loop->res[c->result + 1];
+    if (left) {
+        ir_value *n = ir_const_int(b, T_i32, x->depth), *at = binary(b, I_add, slot, left);
+        ir_value *over = binary(b, I_ge, at, n), *pick[3] = {over, binary(b, I_sub, at, n), at};
+        slot = ir_emit1(b, I_select, 3, pick, ir_scalar(T_i32));
+        phase = binary(b, I_xor, phase, as_i32(b, over));
+    }
+    for (int k = 0; k < x->depth; k++) {
+        ir_value *turn = binary(b, I_xor, phase, as_i32(b, binary(b, I_lt, ir_const_int(b, T_i32, k), slot)));
+        ir_builder in = {b->func, when(b, binary(b, I_ne, turn, ir_const_int(b, T_i32, 0))), NULL, b->span};
+        ir_value *ops[2] = {x->full, ir_const_int(&in, T_i32, k)};
+        ir_value *bar = ir_emit1(&in, I_barrier_at, 2, ops, (ir_type){.space = IS_BARRIER});
+        ir_set_int(ir_emit(&in, I_arrive, 1, &bar, 0, NULL), AT_uniform, 1);
+        ir_emit(&in, I_yield, 0, NULL, 0, NULL);
+    }
+}
+
+static bool repeated(const ir_op *loop) {
+    for (const ir_op *q = loop->parent->parent; q && q->inst != I_role; q = q->parent->parent)
+        if (q->inst == I_for || q->inst == I_while) return true;
+    return false;
+}
+
+static void transform(pipeline *p) {
+    int least = 64, greatest = 1, deepest = 1;
+    for (uint32_t k = 0; k < p->blocks.n; k++) {
+        const fetch_block *x = &p->blocks.at[k];
+        if (x->depth > deepest) deepest = x->depth;
+        if (x->via || x->depth < 2) continue;
+        if (x->depth < least) least = x->depth;
+        if (x->depth > greatest) greatest = x->depth;
     }
     make_rings(p);
+    make_barriers(p);
     const vm_span at = p->blocks.at[0].op->span;
     ir_builder before = {p->f, p->loop->parent, p->loop, at};
-    for (int step = 1 - greatest; step < 0; step++) {
+    ir_value **left = vm_newn(p->arena, ir_value *, p->blocks.n); // fetches under way, where a break may leave them
+    for (int step = 1 - deepest; step < 0; step++) {
         for (uint32_t k = 0; k < p->blocks.n; k++) {
             fetch_block *x = &p->blocks.at[k];
             const int i = step + x->depth - 1;
             if (i < 0) continue;
-            guarded_block(p, &before, x, ahead(p, &before, p->loop->ops[0], i), ir_const_int(&before, T_i32, i));
+            ir_value *index = ahead(p, &before, p->loop->ops[0], i);
+            guarded_block(p, &before, x, index, ir_const_int(&before, T_i32, i));
+            if (!x->via || !p->breaks) continue;
+            ir_value *one = as_i32(&before, binary(&before, I_lt, index, p->loop->ops[1]));
+            left[k] = left[k] ? binary(&before, I_add, left[k], one) : one;
         }
-        ir_emit(&before, I_commit_group, 0, NULL, 0, NULL);
+        if (step >= 1 - greatest) ir_emit(&before, I_commit_group, 0, NULL, 0, NULL);
     }
-    ir_value *slots[65] = {0};
+    counter counters[65] = {0};
     ir_builder top = {p->f, p->body, p->body->first, at};
     for (uint32_t k = 0; k < p->blocks.n; k++) {
-        const int n = p->blocks.at[k].depth;
-        if (n > 1 && !slots[n]) slots[n] = slot_counter(p, &top, n);
+        const fetch_block *x = &p->blocks.at[k];
+        if ((x->depth > 1 || x->via) && !counters[x->depth].slot) count_slots(p, &top, x->depth, &counters[x->depth]);
     }
     if (greatest > 1) ir_set_int(ir_emit(&top, I_wait_group, 0, NULL, 0, NULL), AT_count, least - 2);
     ir_value *index = p->body->args[0];
+    uint32_t *left_at = vm_newn(p->arena, uint32_t, p->blocks.n);
     for (uint32_t k = 0; k < p->blocks.n; k++) {
         fetch_block *x = &p->blocks.at[k];
-        if (x->depth > 1)
-            guarded_block(p, &top, x, ahead(p, &top, index, x->depth - 1), previous_slot(&top, slots[x->depth], x->depth));
+        if (x->depth == 1 && !x->via) continue;
+        ir_value *next = ahead(p, &top, index, x->depth - 1);
+        guarded_block(p, &top, x, next, previous_slot(&top, counters[x->depth].slot, x->depth));
+        if (!left[k]) continue;
+        left_at[k] = p->loop->nres;
+        ir_value *now = carry(p, left[k], "left"); // this iteration takes one of them
+        ir_value *more = as_i32(&top, binary(&top, I_lt, next, p->loop->ops[1]));
+        carry_next(p, binary(&top, I_sub, binary(&top, I_add, now, more), ir_const_int(&top, T_i32, 1)));
     }
     if (greatest > 1) ir_emit(&top, I_commit_group, 0, NULL, 0, NULL);
+    for (uint32_t k = 0; k < p->blocks.n; k++)
+        if (p->blocks.at[k].via) wait_slot(&top, &p->blocks.at[k], counters[p->blocks.at[k].depth].slot, counters[p->blocks.at[k].depth].phase);
     for (uint32_t k = 0; k < p->blocks.n; k++) {
         fetch_block *x = &p->blocks.at[k];
-        if (x->depth == 1) clone_block(p, &top, x, index, NULL);
+        if (x->depth == 1 && !x->via) clone_block(p, &top, x, index, NULL);
         if (top.before == x->op) top.before = x->op->next;
         ir_remove(x->op);
         for (uint32_t i = 0; i < x->tensors.n && x->depth > 1; i++) {
             ir_op *alloc = x->tensors.at[i];
-            ir_replace_uses(p->f, alloc->res[0], slot_view(&top, x->ring.at[i], slots[x->depth]));
+            ir_replace_uses(p->f, alloc->res[0], slot_view(&top, x->ring.at[i], counters[x->depth].slot));
             ir_remove(alloc);
         }
     }
-    if (greatest > 1) {
-        ir_builder after = {p->f, p->loop->parent, p->loop->next, at};
-        ir_set_int(ir_emit(&after, I_wait_group, 0, NULL, 0, NULL), AT_count, 0);
+    ir_builder after = {p->f, p->loop->parent, p->loop->next, at};
+    if (greatest > 1) ir_set_int(ir_emit(&after, I_wait_group, 0, NULL, 0, NULL), AT_count, 0);
+    bool synced = false;
+    for (uint32_t k = 0; k < p->blocks.n; k++) {
+        const fetch_block *x = &p->blocks.at[k];
+        if (!x->via) continue;
+        ir_value *open = left[k] ? p->loop->res[left_at[k]] : NULL;
+        if (open) drain(&after, x, &counters[x->depth], open, p->loop);
+        if (!repeated(p->loop)) continue;
+        if (!synced) ir_emit(&after, I_sync, 0, NULL, 0, NULL); // nobody waits for an older phase any more
+        synced = true;
+        even_out(&after, x, &counters[x->depth], open, p->loop);
     }
     ir_unset(p->loop, AT_stages);
+    ir_unset(p->loop, AT_via);
 }
 
 // ---- one loop -----------------------------------------------------------------------------------
 
-static bool honours(pipeline *p, const ir_op *op) {
-    const char *via = ir_str(op, AT_via);
-    if (!via || strcmp(via, "cp_async") == 0) return true;
-    vm_report(p->c, D_E0510, op->span, "loop cannot be pipelined via = %s: fetch blocks are copied by cp_async", via);
-    return false;
+// Jumps out of the loop that say nothing of where they leave it would leave copies under way.
+static void check_jump(ir_op *op, void *user) {
+    pipeline *p = user;
+    if (op->inst == I_return ? ir_enclosing(op, I_simt) != NULL : op->inst != I_leave && op->inst != I_break) return;
+    if (op->inst == I_break) {
+        const ir_op *q = op->parent->parent;
+        while (q && q->inst != I_for && q->inst != I_while) q = q->parent->parent;
+        p->breaks |= q == p->loop;
+        return;
+    }
+    const ir_op *scope = ir_enclosing(op, I_scope);
+    if (op->inst == I_leave && scope && ir_inside(scope, p->loop)) return;
+    vm_diag *d = vm_report(p->c, D_E0510, op->span, "loop cannot be pipelined via the copy engine: 'return' leaves it");
+    vm_help(p->c, d, "leave it by 'break'");
+    p->failed = true;
 }
 
 /// The copies of a fetch block into shared memory take its hint to the cache.
@@ -358,7 +510,8 @@ static void run_loop(ir_func *f, ir_op *loop) {
             vm_help(p.c, d, "write #[pipeline(n)] before the loop");
             return;
         }
-        if (!honours(&p, loop) || !honours(&p, op)) return;
+        const char *via = ir_str(ir_get(op, AT_via) ? op : loop, AT_via);
+        if (via && strcmp(via, "cp_async") != 0) b.via = vm_strdup(p.arena, via);
         const char *evict = ir_str(ir_get(op, AT_evict) ? op : loop, AT_evict);
         if (evict) ir_walk(op->regions[0], hint, vm_strdup(p.arena, evict));
         vm_push(p.arena, &p.blocks, b);
@@ -374,6 +527,7 @@ static void run_loop(ir_func *f, ir_op *loop) {
         ir_walk(x.b->op->regions[0], note_fill, &x);
         ir_walk(x.b->op->regions[0], check_reads, &x);
         ir_walk(f->body, check_use, &x);
+        if (x.b->via && !p.failed) ir_walk(p.body, check_jump, &p);
         if (!p.failed && !x.b->tensors.n) {
             vm_report(p.c, D_E0510, x.b->op->span, "loop cannot be pipelined: 'fetch' fills no shared tensor");
             p.failed = true;
