@@ -5,13 +5,13 @@ _tilusc() {
     local common='-D -I -O -g -Wperf -Werror -Rpass --color= --diagnostics= --verify --help'
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W 'build run test fmt layout type quantize explain --help --version' -- "$cur"))
+        COMPREPLY=($(compgen -W 'build run profile test fmt layout type quantize explain --help --version' -- "$cur"))
         return
     fi
     case $cur in
     --emit=*) words='tokens ast check ir layout llvm ptx sass cubin header' ;;
     --arch=*) words='sm_80 sm_86 sm_89 sm_90 sm_90a native vm' ;;
-    --on=*) words='vm cuda auto' ;;
+    --on=*) words='vm vgpu cuda auto' ;;
     --color=*) words='auto always never' ;;
     --diagnostics=*) words='text json' ;;
     --scales=*) words='f16 bf16 f32' ;;
@@ -19,8 +19,9 @@ _tilusc() {
     -*)
         case $cmd in
         build) words="-o --emit= --arch= --after= --kernel= --entry= -MD --ptx= --report --time-passes $common" ;;
-        run) words="-o --on= --seed= --check= --let= $common" ;;
-        test) words="--on= --seed= --filter= --list $common" ;;
+        run) words="-o --on= --seed= --sanitize --arch= --check= --let= $common" ;;
+        profile) words="-o --seed= --sanitize --arch= --check= --let= --json $common" ;;
+        test) words="--on= --seed= --sanitize --arch= --filter= --list $common" ;;
         fmt) words="--check $common" ;;
         quantize) words="-o --type= --group= --transpose --zero-points --scales= --pack --name= --on= $common" ;;
         *) words='--json --help' ;;
