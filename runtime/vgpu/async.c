@@ -34,10 +34,13 @@ static uint64_t mix(uint64_t x) {
 }
 
 void vg_async_block_begin(vg_block *b) {
-    vg_agents *g = calloc(1, sizeof *g);
+    vg_agents *g = b->async ? b->async : calloc(1, sizeof *g);
     b->async = g;
     if (!g) return; // the first operation fails
     g->bulk_end = &g->bulk;
+    g->arrivals = 0;
+    memset(g->group, 0, sizeof g->group);
+    memset(g->registers, 0, sizeof g->registers);
     for (int i = 0; i < 8; i++) g->group[i].end = &g->group[i].first;
     g->next_due = VG_NEVER;
     g->random = mix(b->run->gpu->options.schedule * 0x9e3779b97f4a7c15ull + b->linear);
@@ -378,17 +381,12 @@ bool vg_async_progress(vg_block *b, bool all) {
     uint64_t next = VG_NEVER;
     bool any = progress_bulk(b, b->steps, all, &next);
     for (uint32_t i = 0; i < b->nwarps; i++) any |= progress_copies(&b->warp[i], b->steps, all, &next);
-    any |= vg_matrix_progress(b, all);
-    for (int i = 0; i < 8; i++)
-        for (vg_matrix *m = g->group[i].first; m; m = m->next) {
-            uint64_t t = m->done ? VG_NEVER : m->has_read ? m->due.write : m->due.read;
-            if (t < next) next = t;
-        }
+    any |= vg_matrix_progress(b, all, &next);
     g->next_due = next <= b->steps ? b->steps + 1 : next;
     return any;
 }
 
-void vg_async_warp_free(vg_warp *w) {
+static void drop_all_copies(vg_warp *w) {
     vg_issuer *i = w->async;
     if (!i) return;
     for (vg_copy *c = i->copy, *n; c; c = n) {
@@ -396,7 +394,13 @@ void vg_async_warp_free(vg_warp *w) {
         free(c->ticket);
         free(c);
     }
-    free(i);
+    memset(i, 0, sizeof *i);
+    i->copy_end = &i->copy;
+}
+
+void vg_async_warp_free(vg_warp *w) {
+    drop_all_copies(w);
+    free(w->async);
     w->async = NULL;
 }
 
@@ -435,8 +439,18 @@ void vg_async_block_end(vg_block *b) {
                                  "the block ends while this copy to its shared memory is open");
                 break;
             }
-        vg_async_warp_free(&b->warp[i]);
+        drop_all_copies(&b->warp[i]);
+        b->warp[i].open_wgmmas = 0;
     }
+    vg_matrix_free(g);
+    for (uint32_t i = 0; i < g->cap_bar; i++) g->bar[i] = (vg_mbar){0};
+    g->nbar = 0;
+}
+
+void vg_async_block_free(vg_block *b) {
+    vg_agents *g = b->async;
+    if (!g) return;
+    while (g->bulk) vg_bulk_unlink(g, g->bulk);
     vg_matrix_free(g);
     for (vg_copy *c = g->spare, *n; c; c = n) {
         n = c->next;

@@ -4,6 +4,9 @@
 #pragma once
 #include "runtime/vgpu/exec.h"
 
+/// What a warp that waits for VG_W_MBARRIER waits for, when it is not an mbarrier's address.
+#define VG_WAIT_WARPGROUP (1ull << 32)
+#define VG_WAIT_REGISTERS (2ull << 32)
 #define VG_NEVER UINT64_MAX     // a due time: at the latest moment only
 
 /// When an operation reads and when it writes, in the issuing block's steps.
@@ -88,14 +91,17 @@ struct vg_matrix {
     vg_matrix *next;
     const vg_inst *in;
     vg_warp *warp[4];
-    uint32_t joined;
+    uint8_t *rows[4];           // registers of the frame that issued it
+    uint32_t joined, waited;    // warps that have issued it, and waited for it
     uint32_t group[4];          // of each warp's own counting
     vg_due due;
     bool has_read, done;
     uint64_t a, b;              // descriptors
     bool accumulate;
-    uint8_t *data;              // A then B as bytes, rows of 32 along K
-    uint64_t ticket[2];
+    uint32_t *saved;            // accumulators, while the registers hold poison
+    uint64_t *ticket;
+    uint32_t nticket;
+    uint8_t data[(64 + 256) * 32]; // A, then B transposed: rows of 32 bytes along K
 };
 
 typedef struct {
@@ -129,7 +135,6 @@ typedef struct {
     vg_copy *copy, **copy_end;
     uint32_t copy_group[32], bulk_group[32];  // groups that each lane has committed
     uint32_t matrix_group;
-    uint32_t open_matrix;       // wgmmas issued and not waited for
     vg_park park[4];            // by the first lane's quarter
 } vg_issuer;
 
@@ -180,5 +185,5 @@ static inline uint32_t vg_swizzle(uint32_t at, uint32_t mode) {
     return at ^ (((at >> 7) & ((1u << mode) - 1u)) << 4);
 }
 // wgmma.c
-bool vg_matrix_progress(vg_block *b, bool all);
+bool vg_matrix_progress(vg_block *b, bool all, uint64_t *next);
 void vg_matrix_free(vg_agents *g);

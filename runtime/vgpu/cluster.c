@@ -132,8 +132,8 @@ static enum vg_next setmaxnreg(vg_warp *w, const vg_inst *in, uint32_t mask) {
         taken += 32 * (i == w->id ? want : g->registers[i] ? g->registers[i] : start);
     // What the launch took is the block's: others must release before this warp can have more.
     if (in->sub && taken > w->block->nwarps * 32 * start) {
-        w->why = VG_W_GRID;
-        w->why_id = want;
+        w->why = VG_W_MBARRIER;
+        w->why_id = VG_WAIT_REGISTERS;
         return VG_BLOCKED;
     }
     *mine = want;

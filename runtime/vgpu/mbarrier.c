@@ -337,8 +337,9 @@ static enum vg_next do_wait(vg_warp *w, const vg_inst *in, uint32_t mask) {
 void vg_async_explain(vg_warp *w, char *out, size_t size) {
     if (!size) return;
     out[0] = 0;
-    if (w->why != VG_W_MBARRIER) {
-        if (w->why == VG_W_WARP) snprintf(out, size, "the other warps of its warpgroup");
+    if (w->why_id >> 32) {
+        snprintf(out, size, "%s", w->why_id == VG_WAIT_WARPGROUP ? "the other warps of its warpgroup, which have not issued the same wgmma"
+                                                                 : "registers that no other warp of the block releases");
         return;
     }
     vg_mbar *b = vg_mbar_find(w->block, (uint32_t)w->why_id);
