@@ -75,6 +75,8 @@ static void operands(void **s) {
         {"mov.b32 %r1, -7 / 2 + -7 % 2;", "mov.b32 %r1, -4"},
         {"mov.b32 %r1, (.u64) -1 >> 63;", "mov.b32 %r1, 1"},
         {"mov.b32 %r1, -1 < 1U || 2 == 3;", "mov.b32 %r1, 0"},
+        {"mov.b32 %r1, (-64 >> 3) + (1 << 70) + (-1 >> 99);", "mov.b32 %r1, -9"},
+        {"mov.b32 %r1, (1 != 2) + (2 > 1) * 4 + (1 <= 0) * 8;", "mov.b32 %r1, 5"},
         {"mov.f32 %f1, 0f3F800000;", "mov.f32 %f1, 0f3F800000"},
         {"mov.f32 %f1, -0f3F800000;", "mov.f32 %f1, 0fBF800000"},
         {"mov.f64 %rd1, 0D3FF0000000000000;", "mov.f64 %rd1, 0d3FF0000000000000"},
@@ -160,7 +162,7 @@ static void flow(void **s) {
     assert_int_equal(j[0], 7);
     assert_int_equal(j[1], 7); // the exit lies on one of the ways
     assert_int_equal(j[3], 7);
-    assert_int_equal(j[4], 5 == j[4] ? 5 : 7);
+    assert_int_equal(j[4], 7);
     assert_true(f->inst[5].noreturn);
     assert_int_equal(j[5], 7);
     assert_int_equal(j[6], 7);
@@ -177,11 +179,69 @@ static void flow(void **s) {
     assert_int_equal(j[1], 3);
     assert_int_equal(j[4], 6);
     assert_non_null(ptx_joins(arena, body("")));
+    f = body("ct: .calltargets f, stop; call (%r1), %rd1, (%rd2), ct;");
+    assert_false(f->inst[0].noreturn);
     f = body("@%p1 trap; mov.b32 %r1, 1; {.reg .b64 c; pr: .callprototype (.param .b32 _) _ (.param .b64 _) .noreturn; call (%r1), c, (%rd1), pr; }");
     j = ptx_joins(arena, f);
     assert_true(f->inst[2].noreturn);
     assert_int_equal(j[0], 3);
     same(f, 2, "call (%r1), c, (%rd1), pr");
+}
+
+/// Whether the end can be reached from instruction i without passing `not`.
+static bool ends_without(const ptx_func *f, uint32_t i, uint32_t not, uint32_t *seen, uint32_t mark) {
+    if (i == not) return false;
+    if (i >= f->ninst) return true;
+    if (seen[i] == mark) return false;
+    seen[i] = mark;
+    const ptx_inst *const x = &f->inst[i];
+    const bool bra = strcmp(x->op, "bra") == 0, leaves = strcmp(x->op, "exit") == 0;
+    if (bra && ends_without(f, f->label[x->opnd[0].label].at, not, seen, mark)) return true;
+    if (leaves && not != f->ninst) return true;
+    return (x->guard >= 0 || !(bra || leaves)) && ends_without(f, i + 1, not, seen, mark);
+}
+
+/// Random functions: the join lies on every way to the end, and before all others that do.
+static void joins_of_random_flow(void **s) {
+    (void)s;
+    uint32_t compared = 0, mark = 0;
+    for (int round = 0; round < 3000; round++) {
+        vm_text t = {.arena = arena};
+        const uint32_t n = 2 + (uint32_t)(rng() % 14);
+        for (uint32_t i = 0; i < n; i++) {
+            const uint64_t pick = rng() % 10;
+            const unsigned to = (unsigned)(rng() % n);
+            vm_put(&t, "L%u: %s", i, pick < 5 || pick == 9 ? "@%p1 " : "");
+            if (pick < 4 || pick == 5) vm_put(&t, "bra L%u;\n", to);
+            else vm_put(&t, pick == 4 ? "exit;\n" : "mov.b32 %%r1, %%r2;\n");
+        }
+        const ptx_func *const f = body(vm_text_end(&t));
+        uint32_t seen[16] = {0};
+        bool all = true; // endless loops have no ways to compare
+        for (uint32_t i = 0; i < n; i++) all &= ends_without(f, i, UINT32_MAX, seen, ++mark);
+        if (!all) continue;
+        const uint32_t *const join = ptx_joins(arena, f);
+        for (uint32_t i = 0; i < n; i++) {
+            const ptx_inst *const x = &f->inst[i];
+            if (strcmp(x->op, "mov") == 0) continue;
+            // Instructions on every way from i, i itself apart: its successors decide.
+            bool passed[17] = {0};
+            for (uint32_t k = 0; k <= n; k++) {
+                mark++;
+                bool around = false;
+                if (strcmp(x->op, "bra") == 0) around |= ends_without(f, f->label[x->opnd[0].label].at, k, seen, mark);
+                else around |= k != n;
+                mark++;
+                if (x->guard >= 0) around |= ends_without(f, i + 1, k, seen, mark);
+                passed[k] = k == n || (k != i && !around);
+            }
+            assert_true(passed[join[i]]);
+            for (uint32_t k = 0; k < n; k++) // the others lie behind it
+                if (passed[k] && k != join[i]) assert_false(ends_without(f, join[i], k, seen, ++mark));
+            compared++;
+        }
+    }
+    assert_true(compared > 3000);
 }
 
 static void declarations(void **s) {
@@ -192,6 +252,7 @@ static void declarations(void **s) {
         ".const .f32 c[3] = {1, 0f40000000, 2.5};\n.global .v2 .s16 pair[2] = {{1, -1}, {2}};\n"
         ".extern .shared .align 16 .b8 dyn[];\n.shared .b64 bar[4];\n.extern .global .b32 later;\n.global .b32 later;\n"
         ".global .align 8 .u64 t[] = {generic(w)+8, k, 0x10, tail};\n"
+        ".global .f64 many<2>[2], half = 0.5, three = 3;\n"
         ".global .u8 bytes[] = {0xFF(w), 0xFF00(generic(w)), 3};\n"
         ".global .b32 grid[2][3] = {{1,2},{3,4,5}};\n.global .b32 flat[2][2] = {1,2,3,4};\n.global .b8 empty[0];\n"
         ".global .attribute(.managed, .unified(1,2)) .b32 shared_by_all;\n.common .global .b32 z;\n.common .global .b32 z;\n"
@@ -230,6 +291,10 @@ static void declarations(void **s) {
     assert_int_equal(t->reloc[2].at, 24);
     assert_string_equal(t->reloc[2].var->name, "tail");
     assert_int_equal(t->init[16], 16);
+    assert_true(v[8]->bytes == 16 && strcmp(v[9]->name, "many1") == 0);
+    assert_memory_equal(v[10]->init, &(double){0.5}, 8);
+    assert_memory_equal(v[11]->init, &(double){3}, 8);
+    for (uint32_t i = 8; i + 4 < m->nvar; i++) v[i] = v[i + 4];
     assert_true(v[8]->bytes == 3 && v[8]->nreloc == 2 && v[8]->reloc[1].shift == 8 && v[8]->reloc[1].bytes == 1);
     assert_memory_equal(v[9]->init, ((int32_t[]){1, 2, 0, 3, 4, 5}), 24);
     assert_memory_equal(v[10]->init, ((int32_t[]){1, 2, 3, 4}), 16);
@@ -520,7 +585,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(flow, fresh, done),     cmocka_unit_test_setup_teardown(declarations, fresh, done),
         cmocka_unit_test_setup_teardown(errors, fresh, done),   cmocka_unit_test_setup_teardown(from_nvcc, fresh, done),
         cmocka_unit_test_setup_teardown(from_us, fresh, done),  cmocka_unit_test_setup_teardown(no_memory, fresh, done),
-        cmocka_unit_test_setup_teardown(cut, fresh, done),
+        cmocka_unit_test_setup_teardown(cut, fresh, done),      cmocka_unit_test_setup_teardown(joins_of_random_flow, fresh, done),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
