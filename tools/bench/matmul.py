@@ -6,10 +6,11 @@ the L2 inside one CUDA graph; medians of graph replays; random data; poisoned ou
 float64 after the last replay.
 
     LIBTILUS=build/runtime/libtilus.so python3 tools/bench/matmul.py [--shapes 8192x8192,57344x8192]
-        [--m 1,16] [--types u4] [--json FILE] [--all]
+        [--m 1,16] [--types u4] [--json FILE] [--most 12]
 """
 import argparse
 import json
+import math
 import os
 import sys
 import time
@@ -63,26 +64,44 @@ def bitstring(codes, b):
     return out.to(torch.uint8)
 
 
-def configs(n, k, m, b, everything):
-    """Schedules worth a try: (R, KW, G, stages, blocks)."""
+def configs(n, k, m, b, most):
+    """Schedules worth a try, the likeliest first: even shares, little reading of x, stages of some 24 KB."""
     groups, mt = cdiv(k, GROUP), 1 if m == 1 else cdiv(m, 8) * 8
     out = []
-    for kw, gs in ((16, (1, 2, 4)), (8, (1, 2, 4)), (14, (2, 4)), (12, (2,))):
-        for g in gs:
-            for r in (16, 32):
-                for per in (1, 2):
-                    chunks = cdiv(groups, kw * g)
-                    if chunks * kw * g > groups * 1.05:
-                        continue
-                    stage = r * kw * g * (GROUP * b // 8 + 2)
-                    fixed = chunks * kw * g * GROUP * mt * 2 + kw * (max(mt, 8) * (r + 4) + 8) * 4 + 256
-                    stages = min(8, int((227 * 1024 // per - 1024 - fixed) // stage))
-                    if stages < 2 or stage * stages * per < 48 * 1024 or kw * per > 24:
-                        continue
-                    tiles = cdiv(n, r)
-                    rounds = cdiv(tiles, 132 * per)
-                    out.append(dict(R=r, KW=kw, G=g, stages=stages, blocks=cdiv(tiles, rounds)))
-    return out if everything else out[:6]
+    for rw in range(1, 17):
+        for rr in (16, 32):
+            for kw in (1, 2, 4, 7, 8, 14, 16):
+                for g in (1, 2, 4):
+                    for per in (1, 2):
+                        r, w = rw * rr, rw * kw
+                        if not 8 <= w <= 16 // per + 4 or w > 16 or r > n:
+                            continue
+                        chunks, tiles = cdiv(groups, kw * g), cdiv(n, r)
+                        rounds = cdiv(tiles, 132 * per)
+                        even = tiles / (rounds * 132 * per) * groups / (chunks * kw * g)
+                        x = 16 * mt / (r * b)
+                        stage = r * kw * g * (GROUP * b // 8 + 2) + mt * (kw * g * GROUP + (32 if mt > 1 else 0)) * 2
+                        fixed = kw * (max(mt, 8) * (r + 4) + 8) * 4 + 512
+                        stages = min(16, int((227 * 1024 // per - 1024 - fixed) // stage))
+                        if stages < 2 or stages * stage * per < 64 * 1024 or x > 1.1 or even < 0.8:
+                            continue
+                        score = even - 0.2 * x - 0.04 * abs(math.log2(stage / 24576)) - 0.02 * (per - 1) + 0.02 * (rr > 16)
+                        out.append((score, dict(RW=rw, RR=rr, KW=kw, G=g, stages=stages, blocks=cdiv(tiles, rounds))))
+    out.sort(key=lambda c: -c[0])
+    return [c for _, c in out[:most]]
+
+
+def read_us(t, mod, bytes_):
+    """Microseconds that a kernel needs that only reads so many bytes, in the same protocol."""
+    x = [torch.randint(-2**31, 2**31 - 1, (int(bytes_) // 4,), dtype=torch.int32, device="cuda") for _ in range(1 + int(300e6 // bytes_))]
+    y = torch.zeros(4096, dtype=torch.int32, device="cuda")
+    best = 1e9
+    for u in (2, 4, 8):
+        k = t.kernel(mod, "read", U=u)
+        for blocks in (264, 528, 1056):
+            n = x[0].numel() // (256 * 4 * u) * (256 * 4 * u)
+            best = min(best, graph_us([k.prepare(n, blocks, d, y) for d in x] * max(1, 12 // len(x))))
+    return best
 
 
 def main():
@@ -92,13 +111,14 @@ def main():
     p.add_argument("--m", default="1,16")
     p.add_argument("--types", default="u4")
     p.add_argument("--act", default="bf16")
-    p.add_argument("--all", action="store_true", help="try every schedule")
+    p.add_argument("--most", type=int, default=6, help="schedules to try for each case")
     p.add_argument("--no-peer", action="store_true")
     o = p.parse_args()
     torch.manual_seed(1)
     dt = DTYPE[o.act]
     t = tilus.Context()
     mod = t.module("programs/stream.tvm")
+    reader = t.module("tools/bench/read.tvm")
     gpu = torch.cuda.get_device_name()
     out = {"gpu": gpu, "torch": torch.__version__, "cuda": torch.version.cuda, "ceilings": ceilings(t), "rows": []}
     print(f"{gpu}, torch {torch.__version__}; ceilings {out['ceilings']}")
@@ -125,14 +145,16 @@ def main():
                 bytes_ = n * k * b / 8 + n * cdiv(k, GROUP) * 2 + 2 * m * (n + k)
                 floor = bytes_ / out["ceilings"]["read_TBps"] / 1e6
                 best = None
-                for c in configs(n, k, m, b, o.all):
+                if m == 1:
+                    print(f"  reading the bytes of {q} {n}x{k} alone: {read_us(t, reader, bytes_):.2f} us", flush=True)
+                for c in configs(n, k, m, b, o.most):
                     start = time.time()
                     c = dict(c)
                     blocks = c.pop("blocks")
                     mt = 1 if m == 1 else cdiv(m, 8) * 8
-                    r, kw, g = c["R"], c["KW"], c["G"]
+                    r, kw, g = c["RW"] * c["RR"], c["KW"], c["G"]
                     try:
-                        pk = t.kernel(mod, "pack", Q=q, T=o.act, R=r, KW=kw, G=g)
+                        pk = t.kernel(mod, "pack", Q=q, T=o.act, RW=c["RW"], RR=c["RR"], KW=kw, G=g)
                         kern = t.kernel(mod, "matvec", Q=q, T=o.act, MT=mt, **c)
                         size = r * kw * g * (GROUP * b // 8 + 2)
                         blk = torch.zeros(cdiv(n, r) * cdiv(k, kw * g * GROUP) * size, dtype=torch.uint8, device="cuda")
