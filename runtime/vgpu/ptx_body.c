@@ -58,7 +58,8 @@ static ptx_opnd register_operand(ptx_parser *p) {
     if (b->vector > 1) {
         static const char names[] = "xyzwrgba";
         const char *const at = word[0] && !word[1] ? strchr(names, word[0]) : NULL;
-        if (!at || (at - names) % 4 >= b->vector) ptx_expected(p, "an element of the vector register");
+        if (!at || (at - names) % 4 >= b->vector)
+            ptx_expected(p, "an element of the vector register");
         o.reg += (int32_t)((at - names) % 4);
     } else {
         static const char *const parts[] = {"b0", "b1", "b2", "b3", "h0", "h1"};
@@ -94,7 +95,8 @@ static void symbol(ptx_parser *p, ptx_opnd *o, const ptx_value *v, bool may_come
     o->integer = (int64_t)v->integer;
     if (b && b->kind == PTX_B_VAR) o->var = b->var;
     else if (b && b->kind == PTX_B_FUNC) o->func = b->func;
-    else if (b && (b->kind == PTX_B_REG || b->kind == PTX_B_SPECIAL)) ptx_fail(p, "register '%.80s' in a constant expression", o->symbol);
+    else if (b && (b->kind == PTX_B_REG || b->kind == PTX_B_SPECIAL))
+        ptx_fail(p, "register '%.80s' in a constant expression", o->symbol);
     else if (!may_come) ptx_fail(p, "no variable is named '%.80s'", o->symbol);
 }
 
@@ -211,8 +213,10 @@ static void call(ptx_parser *p, ptx_inst *i) {
     }
     const uint32_t from = p->stack.n;
     ptx_opnd callee = simple(p);
-    if (callee.kind == PTX_O_SYMBOL && !callee.func) ptx_fail(p, "function '%.80s' is not declared", callee.symbol);
-    if (callee.kind != PTX_O_SYMBOL && callee.kind != PTX_O_REG) ptx_fail(p, "a call of neither a function nor a register");
+    if (callee.kind == PTX_O_SYMBOL && !callee.func)
+        ptx_fail(p, "function '%.80s' is not declared", callee.symbol);
+    if (callee.kind != PTX_O_SYMBOL && callee.kind != PTX_O_REG)
+        ptx_fail(p, "a call of neither a function nor a register");
     if (callee.func) i->noreturn = callee.func->noreturn;
     vm_push(p->arena, &p->stack, callee);
     bool more = ptx_accept(p, ',');
@@ -228,7 +232,8 @@ static void guard(ptx_parser *p, ptx_inst *i) {
     i->guard_not = ptx_accept(p, '!');
     if (!reg_at(p)) ptx_expected(p, "a predicate register");
     const ptx_opnd o = register_operand(p);
-    if (o.kind != PTX_O_REG || p->regs.at[o.reg].type != PTX_pred) ptx_fail(p, "the guard is no predicate register");
+    if (o.kind != PTX_O_REG || p->regs.at[o.reg].type != PTX_pred)
+        ptx_fail(p, "the guard is no predicate register");
     i->guard = o.reg;
 }
 
@@ -238,7 +243,8 @@ static void instruction(ptx_parser *p) {
     i.op = ptx_need_name(p, "an instruction, a label or a directive")->text;
     const char *mods[64];
     while (p->tok.kind == PTX_T_DOT) {
-        if (i.nmod == sizeof mods / sizeof *mods) ptx_fail_here(p, "more than %u modifiers", i.nmod);
+        if (i.nmod == sizeof mods / sizeof *mods)
+            ptx_fail_here(p, "more than %u modifiers", i.nmod);
         mods[i.nmod++] = p->tok.name->text;
         ptx_next(p);
     }
@@ -287,7 +293,8 @@ static void prototype(ptx_parser *p, ptx_name *name) {
     ptx_bind *const b = ptx_declare(p, name, PTX_B_PROTO);
     while (p->tok.kind == PTX_T_DOT) {
         if (ptx_accept_dot(p, "noreturn")) b->noreturn = true;
-        else if (ptx_accept_dot(p, "abi_preserve") || ptx_accept_dot(p, "abi_preserve_control")) ptx_need_int(p, "a number", UINT32_MAX);
+        else if (ptx_accept_dot(p, "abi_preserve") || ptx_accept_dot(p, "abi_preserve_control"))
+            ptx_need_int(p, "a number", UINT32_MAX);
         else ptx_expected(p, "';'");
     }
     ptx_need(p, ';', "';'");
@@ -350,7 +357,8 @@ void ptx_body(ptx_parser *p, ptx_func *f) {
     ptx_bind_params(p, f->param, f->nparam);
     scope(p);
     ptx_scope_close(p, bound, 0);
-    if (p->pending.n) ptx_fail_at(p, p->pending.at->pos.line, "nothing is named '%.80s'", p->pending.at->name->text);
+    if (p->pending.n)
+        ptx_fail_at(p, p->pending.at->pos.line, "nothing is named '%.80s'", p->pending.at->name->text);
     f->reg = p->regs.at;
     f->nreg = p->regs.n;
     f->local = p->locals.at;

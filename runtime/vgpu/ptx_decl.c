@@ -52,14 +52,16 @@ static head declaration_head(ptx_parser *p) {
         else {
             const int type = ptx_type_named(p->tok.name->text, p->tok.name->n);
             if (!type) ptx_expected(p, "a type");
-            if (h.type) ptx_fail_here(p, "two types, .%s and .%s", ptx_types[h.type].name, ptx_types[type].name);
+            if (h.type)
+                ptx_fail_here(p, "two types, .%s and .%s", ptx_types[h.type].name, ptx_types[type].name);
             h.type = (uint8_t)type;
             ptx_next(p);
         }
     }
     if (!h.type) ptx_expected(p, "a type");
     const ptx_type_info *const t = &ptx_types[h.type];
-    if (h.space != PTX_REG && (t->bits < 8 || t->kind == PTX_K_PRED)) ptx_fail(p, "a variable of type .%s", t->name);
+    if (h.space != PTX_REG && (t->bits < 8 || t->kind == PTX_K_PRED))
+        ptx_fail(p, "a variable of type .%s", t->name);
     return h;
 }
 
@@ -71,7 +73,8 @@ static int32_t declare_reg(ptx_parser *p, ptx_name *name, const head *h) {
     b->index = (int32_t)p->regs.n;
     b->vector = h->vector;
     for (unsigned i = 0; i < h->vector; i++) {
-        if (++p->nregs > PTX_MAX_REGS) ptx_fail(p, "more than %d registers in the module", PTX_MAX_REGS);
+        if (++p->nregs > PTX_MAX_REGS)
+            ptx_fail(p, "more than %d registers in the module", PTX_MAX_REGS);
         const char *const text = h->vector == 1 ? name->text : vm_format(p->arena, "%s.%c", name->text, "xyzw"[i]);
         vm_push(p->arena, &p->regs, ((ptx_reg){text, h->type}));
     }
@@ -123,7 +126,8 @@ static uint64_t float_bits(ptx_parser *p, const ptx_value *v, unsigned bits) {
         memcpy(&u, &v->real, 8);
         return u;
     }
-    if (bits != 32) ptx_fail(p, "a float in an initialiser of %u bits; its bits must be written as an integer", bits);
+    if (bits != 32)
+        ptx_fail(p, "a float in an initialiser of %u bits; its bits must be written as an integer", bits);
     if (v->hex_bits == 32) return v->integer;
     const float f = (float)v->real;
     uint32_t u;
@@ -171,12 +175,14 @@ static void values(init *x, unsigned d, uint64_t at) {
     uint64_t n = 0; // elements written or passed over
     const uint64_t inner = d + 1 < x->ndim ? elements(x, d + 1) : 1;
     while (p->tok.kind != '}') {
-        if (!(d == 0 && x->open) && n >= x->dim[d] * inner) ptx_fail(p, "more values than elements");
+        if (!(d == 0 && x->open) && n >= x->dim[d] * inner)
+            ptx_fail(p, "more values than elements");
         if (p->tok.kind == '{') {
             if (d + 1 >= x->ndim) ptx_fail(p, "more braces than extents");
             n = (n + inner - 1) / inner * inner;
             if (n > PTX_MAX_INIT) ptx_fail(p, "an initialiser beyond %d bytes", PTX_MAX_INIT);
-            if (!(d == 0 && x->open) && n >= x->dim[d] * inner) ptx_fail(p, "more values than elements");
+            if (!(d == 0 && x->open) && n >= x->dim[d] * inner)
+                ptx_fail(p, "more values than elements");
             values(x, d + 1, at + n * size);
             n += inner;
         } else {
@@ -229,7 +235,8 @@ static ptx_var *variable(ptx_parser *p, ptx_var *v, const head *h, const char *n
     shape(&x, v);
     extent(&x, v);
     if (may_init && ptx_accept(p, '=')) {
-        if (h->space != PTX_GLOBAL && h->space != PTX_CONST) ptx_fail(p, "'%.80s' cannot have an initialiser", name);
+        if (h->space != PTX_GLOBAL && h->space != PTX_CONST)
+            ptx_fail(p, "'%.80s' cannot have an initialiser", name);
         if (x.ndim) values(&x, 0, 0);
         else one_value(&x, 0);
         v->unsized = false;
@@ -248,7 +255,8 @@ static void bind_variable(ptx_parser *p, ptx_name *name, const ptx_var *v, unsig
         // Declared before, or common or weak in several places: what has a body stays.
         if (!had->var->is_extern && !v->is_extern && !(linkage & (PTX_L_COMMON | PTX_L_WEAK)))
             ptx_fail(p, "'%.80s' is declared twice", name->text);
-        if (had->var->space != v->space) ptx_fail(p, "'%.80s' was declared in another space", name->text);
+        if (had->var->space != v->space)
+            ptx_fail(p, "'%.80s' was declared in another space", name->text);
         if (had->var->is_extern) *had->var = *v;
         return;
     }
@@ -265,7 +273,8 @@ void ptx_declaration(ptx_parser *p, unsigned linkage) {
         ptx_need(p, ';', "';'");
         return;
     }
-    if (!p->func && (h.space == PTX_PARAM || h.space == PTX_LOCAL)) ptx_fail(p, "a .%s variable outside of a function", h.space == PTX_PARAM ? "param" : "local");
+    if (!p->func && (h.space == PTX_PARAM || h.space == PTX_LOCAL))
+        ptx_fail(p, "a .%s variable outside of a function", h.space == PTX_PARAM ? "param" : "local");
     do {
         ptx_name *const name = ptx_need_name(p, "the name of a variable");
         ptx_var v;
@@ -278,7 +287,8 @@ void ptx_declaration(ptx_parser *p, unsigned linkage) {
         }
         variable(p, &v, &h, name->text, !many);
         v.is_extern = linkage & PTX_L_EXTERN;
-        if (v.unsized && !v.is_extern && v.space != PTX_PARAM) ptx_fail(p, "'%.80s' has no size", name->text);
+        if (v.unsized && !v.is_extern && v.space != PTX_PARAM)
+            ptx_fail(p, "'%.80s' has no size", name->text);
         if (!many) bind_variable(p, name, &v, linkage);
         for (uint64_t i = 0; i < times; i++) {
             ptx_var copy = v;
@@ -297,7 +307,8 @@ ptx_var *ptx_params(ptx_parser *p, uint32_t *n) {
     for (bool more = p->tok.kind != ')'; more; more = ptx_accept(p, ',')) {
         if (!ptx_is_space(p)) ptx_expected(p, "a parameter");
         const head h = declaration_head(p);
-        if (h.space != PTX_PARAM && h.space != PTX_REG) ptx_fail(p, "a parameter is .param or .reg");
+        if (h.space != PTX_PARAM && h.space != PTX_REG)
+            ptx_fail(p, "a parameter is .param or .reg");
         const ptx_name *const name = ptx_need_name(p, "the name of a parameter");
         ptx_var v;
         if (h.space == PTX_REG) {

@@ -13,7 +13,8 @@ static ptx_value integer(uint64_t v, bool is_unsigned) {
 }
 
 static void need_int(ptx_parser *p, const ptx_value *v) {
-    if (v->kind != PTX_V_INT) ptx_fail(p, "%s where an integer must stand", v->kind == PTX_V_FLOAT ? "a float" : "an address");
+    if (v->kind != PTX_V_INT)
+        ptx_fail(p, "%s where an integer must stand", v->kind == PTX_V_FLOAT ? "a float" : "an address");
 }
 
 static ptx_value symbol(ptx_parser *p) {

@@ -67,7 +67,8 @@ ptx_name *ptx_need_name(ptx_parser *p, const char *what) {
 uint64_t ptx_need_int(ptx_parser *p, const char *what, uint64_t most) {
     if (p->tok.kind != PTX_T_INT) ptx_expected(p, what);
     const uint64_t v = p->tok.integer;
-    if (v > most) ptx_fail_here(p, "%s is %llu, at most %llu is possible", what, (unsigned long long)v, (unsigned long long)most);
+    if (v > most)
+        ptx_fail_here(p, "%s is %llu, at most %llu is possible", what, (unsigned long long)v, (unsigned long long)most);
     ptx_next(p);
     return v;
 }
@@ -115,7 +116,8 @@ ptx_name *ptx_intern(ptx_parser *p, const char *s, size_t n) {
 }
 
 ptx_bind *ptx_declare(ptx_parser *p, ptx_name *name, enum ptx_bind_kind kind) {
-    if (name->bind && name->bind->depth == p->depth) ptx_fail(p, "'%.80s' is declared twice", name->text);
+    if (name->bind && name->bind->depth == p->depth)
+        ptx_fail(p, "'%.80s' is declared twice", name->text);
     ptx_bind *const b = vm_new(p->arena, ptx_bind);
     *b = (ptx_bind){.kind = (uint8_t)kind, .depth = p->depth, .name = name, .outer = name->bind};
     name->bind = b;
@@ -140,7 +142,8 @@ void ptx_scope_close(ptx_parser *p, size_t bound, size_t pending) {
             continue;
         }
         if (x->at) {
-            if (b->kind != PTX_B_LABEL) ptx_fail_at(p, x->pos.line, "'%.80s' is no label", x->name->text);
+            if (b->kind != PTX_B_LABEL)
+                ptx_fail_at(p, x->pos.line, "'%.80s' is no label", x->name->text);
             *x->at = p->labels.at[b->index].at;
         } else if (b->kind == PTX_B_PROTO) {
             p->insts.at[x->inst_at].noreturn |= b->noreturn;
@@ -247,8 +250,10 @@ static bool function_directive(ptx_parser *p, ptx_func *f) {
     if (ptx_accept_dot(p, "reqntid")) extents(p, f->reqntid);
     else if (ptx_accept_dot(p, "maxntid")) extents(p, f->maxntid);
     else if (ptx_accept_dot(p, "reqnctapercluster")) extents(p, f->cluster);
-    else if (ptx_accept_dot(p, "maxnreg")) f->maxnreg = (uint32_t)ptx_need_int(p, "a number of registers", UINT16_MAX);
-    else if (ptx_accept_dot(p, "minnctapersm")) f->minnctapersm = (uint32_t)ptx_need_int(p, "a number of blocks", UINT16_MAX);
+    else if (ptx_accept_dot(p, "maxnreg"))
+        f->maxnreg = (uint32_t)ptx_need_int(p, "a number of registers", UINT16_MAX);
+    else if (ptx_accept_dot(p, "minnctapersm"))
+        f->minnctapersm = (uint32_t)ptx_need_int(p, "a number of blocks", UINT16_MAX);
     else if (ptx_accept_dot(p, "maxnctapersm") || ptx_accept_dot(p, "maxclusterrank") || ptx_accept_dot(p, "abi_preserve") ||
              ptx_accept_dot(p, "abi_preserve_control"))
         ptx_need_int(p, "a number", UINT32_MAX);
@@ -317,14 +322,16 @@ static void module_statement(ptx_parser *p) {
     }
     if (ptx_accept_dot(p, "address_size")) {
         p->module->address_size = (uint32_t)ptx_need_int(p, "the size of addresses", 64);
-        if (p->module->address_size != 64) ptx_fail(p, "addresses of %u bits; only 64 are known", p->module->address_size);
+        if (p->module->address_size != 64)
+            ptx_fail(p, "addresses of %u bits; only 64 are known", p->module->address_size);
         return;
     }
     if (ptx_accept_dot(p, "alias")) {
         ptx_name *const name = ptx_need_name(p, "the alias");
         ptx_need(p, ',', "','");
         const ptx_name *const of = ptx_need_name(p, "a function");
-        if (!of->bind || of->bind->kind != PTX_B_FUNC) ptx_fail(p, "'%.80s' is no function", of->text);
+        if (!of->bind || of->bind->kind != PTX_B_FUNC)
+            ptx_fail(p, "'%.80s' is no function", of->text);
         if (name->bind && name->bind->kind == PTX_B_FUNC) name->bind->func->alias = of->bind->func;
         else ptx_fail(p, "the alias '%.80s' is not declared", name->text);
         ptx_need(p, ';', "';'");
@@ -353,7 +360,8 @@ static void resolve_initialisers(ptx_parser *p, ptx_var *const *v, size_t n) {
             const ptx_bind *const b = ptx_intern(p, r->symbol, strlen(r->symbol))->bind;
             if (b && b->kind == PTX_B_VAR) r->var = b->var;
             else if (b && b->kind == PTX_B_FUNC) r->func = b->func;
-            else ptx_fail_at(p, v[i]->pos.line, "nothing is named '%.80s', in the initialiser of '%.80s'", r->symbol, v[i]->name);
+            else
+                ptx_fail_at(p, v[i]->pos.line, "nothing is named '%.80s', in the initialiser of '%.80s'", r->symbol, v[i]->name);
         }
 }
 
