@@ -145,6 +145,21 @@ static VGA_INLINE float vga_fma_half(float x, float y, float z) {
     return vga_float_odd(vga_add_odd((double)x * (double)y, (double)z));
 }
 
+/// An executor of up to three f32 (or halves, in words); the expression may use the flags fl.
+#define VGA_F32(name, flags, expr)                                                                  \
+    VGA_FAST static enum vg_next name(vg_warp *w, const vg_inst *in, uint32_t mask) {              \
+        const uint32_t *const a = VG_ROW32(w, in->s[0]), *const b = VG_ROW32(w, in->s[1]);         \
+        const uint32_t *const c = VG_ROW32(w, in->s[2]);                                           \
+        uint32_t *const d = VG_ROW32(w, in->d[0]);                                                 \
+        const unsigned fl = (flags);                                                               \
+        (void)a, (void)b, (void)c, (void)fl;                                                       \
+        VGA_EACH(d, mask, uint32_t, expr);                                                         \
+        return VG_NEXT;                                                                            \
+    }
+#define VGA_X vga_in32(a[l], fl)
+#define VGA_Y vga_in32(b[l], fl)
+#define VGA_Z vga_in32(c[l], fl)
+
 // ---- decoding -----------------------------------------------------------------------------------
 
 /// Sources s[0..n) from operands first, …; the rest repeat the first, so that their rows exist.

@@ -115,23 +115,10 @@ VGA_EXEC32(maxrelu_s16x2, PAIR(relu16(PICK(int16_t, >, LO(a), LO(b))), relu16(PI
 // ---- floats -------------------------------------------------------------------------------------
 // Each operation three times: plain, flushing subnormals, and with whatever flags `sub` has.
 
-#define FX vga_in32(a[l], fl)
-#define FY vga_in32(b[l], fl)
-#define FZ vga_in32(c[l], fl)
-#define F32_AS(name, flags, expr)                                                                  \
-    VGA_FAST static enum vg_next name(vg_warp *w, const vg_inst *in, uint32_t mask) {              \
-        const uint32_t *const a = VG_ROW32(w, in->s[0]), *const b = VG_ROW32(w, in->s[1]);         \
-        const uint32_t *const c = VG_ROW32(w, in->s[2]);                                           \
-        uint32_t *const d = VG_ROW32(w, in->d[0]);                                                 \
-        const unsigned fl = (flags);                                                               \
-        (void)a, (void)b, (void)c;                                                                 \
-        VGA_EACH(d, mask, uint32_t, expr);                                                         \
-        return VG_NEXT;                                                                            \
-    }
 #define F32(name, expr)                                                                            \
-    F32_AS(name##_f32, 0, expr)                                                                    \
-    F32_AS(name##_ftz_f32, VGA_FTZ, expr)                                                          \
-    F32_AS(name##_any_f32, in->sub, expr)
+    VGA_F32(name##_f32, 0, expr)                                                                    \
+    VGA_F32(name##_ftz_f32, VGA_FTZ, expr)                                                          \
+    VGA_F32(name##_any_f32, in->sub, expr)
 
 /// The smaller (or larger) of two codes of numbers x and y: NaN loses unless .NaN; -0 below +0.
 #define PICKER(bits, T, F, nan_code, sign_bit)                                                     \
@@ -162,15 +149,15 @@ static VGA_INLINE float div_approx(float x, float y, unsigned fl) {
                : q;
 }
 
-F32(add, vga_out32(FX + FY, fl))
-F32(sub, vga_out32(FX - FY, fl))
-F32(mul, vga_out32(FX * FY, fl))
-F32(fma, vga_out32(fmaf(FX, FY, FZ), fl))
-F32(div, vga_out32(div_approx(FX, FY, fl), fl))
-F32(min, pick32(FX, FY, vga_u(FX), vga_u(FY), false, fl))
-F32(max, pick32(FX, FY, vga_u(FX), vga_u(FY), true, fl))
-F32(abs, vga_u(FX) & 0x7fffffffu)
-F32(neg, vga_u(FX) ^ 0x80000000u)
+F32(add, vga_out32(VGA_X + VGA_Y, fl))
+F32(sub, vga_out32(VGA_X - VGA_Y, fl))
+F32(mul, vga_out32(VGA_X * VGA_Y, fl))
+F32(fma, vga_out32(fmaf(VGA_X, VGA_Y, VGA_Z), fl))
+F32(div, vga_out32(div_approx(VGA_X, VGA_Y, fl), fl))
+F32(min, pick32(VGA_X, VGA_Y, vga_u(VGA_X), vga_u(VGA_Y), false, fl))
+F32(max, pick32(VGA_X, VGA_Y, vga_u(VGA_X), vga_u(VGA_Y), true, fl))
+F32(abs, vga_u(VGA_X) & 0x7fffffffu)
+F32(neg, vga_u(VGA_X) ^ 0x80000000u)
 
 #define DX vga_d(a[l])
 #define DY vga_d(b[l])
@@ -209,11 +196,11 @@ static VGA_INLINE uint32_t out_bf16(uint32_t h, unsigned fl) { return after(h, f
         (void)y, (void)z;                                                                          \
         return out_##t(expr, fl);                                                                  \
     }                                                                                              \
-    F32_AS(name##_##t, 0, name##_1_##t(LO(a), LO(b), LO(c), fl))                                   \
-    F32_AS(name##_any_##t, in->sub, name##_1_##t(LO(a), LO(b), LO(c), fl))                         \
-    F32_AS(name##_##t##x2, 0,                                                                      \
+    VGA_F32(name##_##t, 0, name##_1_##t(LO(a), LO(b), LO(c), fl))                                   \
+    VGA_F32(name##_any_##t, in->sub, name##_1_##t(LO(a), LO(b), LO(c), fl))                         \
+    VGA_F32(name##_##t##x2, 0,                                                                      \
            PAIR(name##_1_##t(LO(a), LO(b), LO(c), fl), name##_1_##t(HI(a), HI(b), HI(c), fl)))     \
-    F32_AS(name##_any_##t##x2, in->sub,                                                            \
+    VGA_F32(name##_any_##t##x2, in->sub,                                                            \
            PAIR(name##_1_##t(LO(a), LO(b), LO(c), fl), name##_1_##t(HI(a), HI(b), HI(c), fl)))
 #define HALVES(OP)                                                                                 \
     OP(f16, vga_f16, vga_to_f16)                                                                   \
