@@ -126,16 +126,20 @@ static void note_write(ir_op *op, void *user) {
         if (a->func->params[i].value == root->ops[0]) a->written[i] = true;
 }
 
+static void note_budget(ir_op *op, void *user) { *(bool *)user |= op->inst == I_role && ir_get(op, AT_regs); }
+
 static void add_function(cg *g) {
     ir_func *f = g->func;
     access_info seen = {f, vm_newn(g->arena, bool, f->nparams + 1)};
     ir_walk(f->body, note_write, &seen);
-    LLVMTypeRef *t = vm_newn(g->arena, LLVMTypeRef, f->nparams + 1);
+    const uint32_t maps = ir_map_count(f); // tensor maps follow the parameters
+    LLVMTypeRef *t = vm_newn(g->arena, LLVMTypeRef, f->nparams + maps + 1);
     for (uint32_t i = 0; i < f->nparams; i++) {
         const ir_type *p = &f->params[i].value->type;
         t[i] = p->space == IS_PTR ? g->t_p1 : p->elem == T_bool ? g->t_i8 : cg_scalar_type(g, p->elem);
     }
-    g->fn = LLVMAddFunction(g->m, f->name, LLVMFunctionType(g->t_void, t, f->nparams, false));
+    for (uint32_t i = 0; i < maps; i++) t[f->nparams + i] = g->t_p0;
+    g->fn = LLVMAddFunction(g->m, f->name, LLVMFunctionType(g->t_void, t, f->nparams + maps, false));
     LLVMSetFunctionCallConv(g->fn, 71); // ptx_kernel
     const LLVMAttributeIndex self = (LLVMAttributeIndex)LLVMAttributeFunctionIndex;
     enum_attr(g, self, "nounwind", 0);
@@ -143,6 +147,10 @@ static void add_function(cg *g) {
     char text[48];
     snprintf(text, sizeof text, "%d,1,1", f->warps * 32);
     string_attr(g, "nvvm.reqntid", text);
+    // Roles that divide the registers anew: ptxas must know how many a thread begins with.
+    bool budgets = false;
+    ir_walk(f->body, note_budget, &budgets);
+    if (budgets && f->regs <= 0) string_attr(g, "nvvm.minctasm", "1");
     if (f->regs > 0) {
         snprintf(text, sizeof text, "%d", f->regs);
         string_attr(g, "nvvm.maxnreg", text);
@@ -159,6 +167,27 @@ static void add_function(cg *g) {
         if (!p->alias && !p->written && !seen.written[i]) enum_attr(g, i + 1, "readonly", 0);
         enum_attr(g, i + 1, "align", p->align ? (uint64_t)p->align : 16);
     }
+}
+
+/// A tensor map is read where the launch has put it, never copied.
+static void add_maps(cg *g) {
+    const uint32_t n = ir_map_count(g->func);
+    const unsigned byval = LLVMGetEnumAttributeKindForName("byval", 5);
+    for (uint32_t i = 0; i < n; i++) {
+        const LLVMAttributeIndex at = g->func->nparams + i + 1;
+        LLVMAddAttributeAtIndex(g->fn, at, LLVMCreateTypeAttribute(g->ctx, byval, LLVMArrayType2(g->t_i8, 128)));
+        LLVMAddAttributeAtIndex(g->fn, at, LLVMCreateStringAttribute(g->ctx, "nvvm.grid_constant", 18, "", 0));
+        enum_attr(g, at, "align", 64);
+        const char *name = vm_format(g->arena, "map%u", i);
+        LLVMSetValueName2(LLVMGetParam(g->fn, g->func->nparams + i), name, strlen(name));
+    }
+}
+
+/// Stores of the copy engine may still read the block's shared memory.
+static void note_store(ir_op *op, void *user) {
+    const bool copies = op->inst == I_copy_async || op->inst == I_tma_store || op->inst == I_tma_reduce;
+    const char *via = ir_str(op, AT_via);
+    if (copies && op->ops[0]->type.space == IS_GLOBAL && (op->inst != I_copy_async || (via && strcmp(via, "cp_async") != 0))) *(bool *)user = true;
 }
 
 static void add_line_scope(cg *g, LLVMMetadataRef *units) {
@@ -219,6 +248,7 @@ static void press(const ir_region *r, uint32_t *left, pressure *p) {
 static void emit_function(cg *g, LLVMMetadataRef *units) {
     const ir_func *f = g->func;
     add_function(g);
+    add_maps(g);
     add_line_scope(g, units);
     cg_group block = {.threads = f->warps * 32};
     LLVMBasicBlockRef entry = cg_block(g, "entry"), body = cg_block(g, "body");
@@ -236,10 +266,13 @@ static void emit_function(cg *g, LLVMMetadataRef *units) {
     block.prologue = entry;
     g->group = &block;
     cg_at(g, body);
+    ir_walk(g->func->body, note_store, &g->engine_stores);
+    cg_prefetch_maps(g, ir_map_count(f));
     cg_region(g, f->body);
     if (!LLVMGetBasicBlockTerminator(LLVMGetInsertBlock(g->b))) LLVMBuildBr(g->b, g->exit);
     cg_at(g, g->exit);
     LLVMSetCurrentDebugLocation2(g->b, NULL);
+    if (g->engine_stores) cg_wait_stores(g, 0, false);
     LLVMBuildRetVoid(g->b);
     LLVMMoveBasicBlockAfter(g->exit, LLVMGetLastBasicBlock(g->fn));
 

@@ -91,6 +91,58 @@ static bound normal(const ir_value *v, int depth) {
     return reduced(b);
 }
 
+// Counters that walk round a ring: carried by loops (nested ones hand them on), from constants, next =
+// select(v + 1 == n, 0, v + 1) or unchanged. `value` holds the loops' arguments met so far.
+typedef struct {
+    const ir_value *value[16];
+    uint32_t count;
+    int64_t n, highest, lowest; // n 0: no step met yet; of the constants
+} ring_counter;
+
+static void note_break(ir_op *op, void *user) { *(bool *)user |= op->inst == I_break; }
+
+static bool note_constant(ring_counter *r, int64_t c) {
+    if (c > r->highest) r->highest = c;
+    if (c < r->lowest) r->lowest = c;
+    return true;
+}
+
+static bool walks_round(ring_counter *r, const ir_value *v, int depth) {
+    int64_t c, n;
+    v = strip(v);
+    if (ir_known(v, &c)) return note_constant(r, c);
+    if (depth > MAX_DEPTH) return false;
+    if (!v->def || v->def->inst == I_for) { // an argument, or what it is at the end
+        const ir_op *loop = v->def ? v->def : v->owner ? v->owner->parent : NULL;
+        const uint32_t k = v->def ? v->index : v->index - 1;
+        bool breaks = false;
+        if (!loop || loop->inst != I_for || (!v->def && v->index == 0)) return false;
+        const ir_value *arg = loop->regions[0]->args[k + 1];
+        for (uint32_t i = 0; i < r->count; i++)
+            if (r->value[i] == arg) return true;
+        ir_walk(loop->regions[0], note_break, &breaks);
+        const ir_op *end = ir_terminator(loop->regions[0]);
+        if (breaks || r->count == 16 || !end || end->inst != I_yield || k >= end->nops) return false;
+        r->value[r->count++] = arg;
+        return walks_round(r, loop->ops[3 + k], depth + 1) && walks_round(r, end->ops[k], depth + 1);
+    }
+    if (v->def->inst != I_select) return false;
+    const ir_op *eq = v->def->ops[0]->def, *inc = v->def->ops[2]->def;
+    if (!eq || !inc || eq->inst != I_eq || inc->inst != I_add || !ir_known(inc->ops[1], &c) || c != 1 || eq->ops[0] != v->def->ops[2] ||
+        !ir_known(eq->ops[1], &n) || (r->n && r->n != n))
+        return false;
+    r->n = n;
+    return walks_round(r, v->def->ops[1], depth + 1) && walks_round(r, inc->ops[0], depth + 1);
+}
+
+/// Whether 0 <= v < *n by such steps.
+static bool in_ring(const ir_value *v, int64_t *n) {
+    ring_counter r = {0};
+    if (!walks_round(&r, v, 0) || !r.n || r.lowest < 0 || r.highest >= r.n) return false;
+    *n = r.n;
+    return true;
+}
+
 static bool nonnegative(const prover *k, const ir_value *v, int depth) {
     v = strip(v);
     int64_t c;
@@ -102,13 +154,7 @@ static bool nonnegative(const prover *k, const ir_value *v, int depth) {
         if (loop && loop->inst == I_simt) return true;
         if (!loop || loop->inst != I_for) return false;
         if (v->index == 0) return nonnegative(k, loop->ops[0], depth + 1) && nonnegative(k, loop->ops[2], depth + 1);
-        // A counter that wraps by select, see slot_limit: the next value is 0 or the old one plus 1.
-        const ir_op *end = ir_terminator(v->owner);
-        const ir_op *sel = end && end->inst == I_yield && v->index - 1 < end->nops ? end->ops[v->index - 1]->def : NULL;
-        if (!sel || sel->inst != I_select || !ir_known(sel->ops[1], &c) || c < 0) return false;
-        const ir_op *inc = sel->ops[2]->def;
-        return inc && inc->inst == I_add && inc->ops[0] == v && ir_known(inc->ops[1], &c) && c >= 0 &&
-               nonnegative(k, loop->ops[2 + v->index], depth + 1);
+        return in_ring(v, &c);
     }
     const ir_op *op = v->def;
     switch (op->inst) {
@@ -128,6 +174,8 @@ static bool nonnegative(const prover *k, const ir_value *v, int depth) {
     case I_rem:
     case I_shr:
         return nonnegative(k, op->ops[0], depth + 1);
+    case I_for:
+        return in_ring(v, &c);
     case I_select: {
         const ir_op *eq = op->ops[0]->def, *sub = op->ops[2]->def;
         if (!nonnegative(k, op->ops[1], depth + 1)) return false;
@@ -144,21 +192,6 @@ static bool nonnegative(const prover *k, const ir_value *v, int depth) {
 
 static bound constant(int64_t c) {
     return (bound){.ok = true, .p = c, .q = 1};
-}
-
-// A carried counter: from a constant below n, next = select(v + 1 == n, 0, v + 1).
-static bound slot_limit(const ir_value *v, const ir_op *loop) {
-    const bound none = {0};
-    const ir_op *end = ir_terminator(v->owner);
-    int64_t init, n, zero, one;
-    if (!end || end->inst != I_yield || v->index - 1 >= end->nops || !ir_known(loop->ops[2 + v->index], &init)) return none;
-    const ir_op *sel = end->ops[v->index - 1]->def;
-    if (!sel || sel->inst != I_select || !ir_known(sel->ops[1], &zero)) return none;
-    const ir_op *eq = sel->ops[0]->def, *inc = sel->ops[2]->def;
-    if (!eq || !inc || eq->inst != I_eq || inc->inst != I_add || inc->ops[0] != v || !ir_known(inc->ops[1], &one) ||
-        one != 1 || eq->ops[0] != sel->ops[2] || !ir_known(eq->ops[1], &n) || init >= n || zero >= n)
-        return none;
-    return constant(n - 1);
 }
 
 static bound upper(const prover *k, const ir_value *v, int depth);
@@ -233,7 +266,7 @@ static bound upper(const prover *k, const ir_value *v, int depth) {
         const ir_op *loop = v->owner ? v->owner->parent : NULL;
         if (loop && loop->inst == I_simt && v->index == 0) return constant(ir_group_threads(loop) - 1);
         if (!loop || loop->inst != I_for) return none;
-        if (v->index > 0) return slot_limit(v, loop);
+        if (v->index > 0) return in_ring(v, &c) ? constant(c - 1) : none;
         if (!ir_known(loop->ops[2], &c)) c = 1; // below the end all the same
         if (c <= 0 || c > BIG) return none;
         bound b = normal(loop->ops[1], depth + 1);
@@ -293,6 +326,8 @@ static bound upper(const prover *k, const ir_value *v, int depth) {
     case I_max:
         return upper_constant(k, op->ops[0], depth + 1, &c) && upper_constant(k, op->ops[1], depth + 1, &d)
                    ? constant(c > d ? c : d) : none;
+    case I_for:
+        return in_ring(v, &c) ? constant(c - 1) : none;
     case I_select:
         return upper_constant(k, op->ops[1], depth + 1, &c) && upper_constant(k, op->ops[2], depth + 1, &d)
                    ? constant(c > d ? c : d) : none;
