@@ -59,7 +59,7 @@ F32(sin, sin((double)VGA_X))
 F32(cos, cos((double)VGA_X))
 F32(lg2, log2_of((double)VGA_X))
 F32(ex2, exp2_of((double)VGA_X))
-F32(tanh, tanh_of((double)VGA_X))
+VGA_F32(tanh_f32, 0, vga_out32((float)tanh_of((double)VGA_X), fl))
 VGA_EXEC32(copysign_f32, (a[l] & 0x80000000u) | (b[l] & 0x7fffffffu))
 
 // ---- f64 ------------------------------------------------------------------------------------------
