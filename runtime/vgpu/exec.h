@@ -270,6 +270,7 @@ struct vg_run {
     uint64_t number;            // of the launch
     atomic_ullong next_cluster; // not started yet
     atomic_ullong steps;        // warp instructions
+    atomic_uint moving;         // workers that do more than wait
     uint32_t resident_limit;    // clusters a worker may hold
     atomic_int status;          // enum vg_status of the first failure
     atomic_bool stop;
@@ -286,6 +287,8 @@ enum vg_next vg_fail(vg_warp *w, const vg_inst *in, uint32_t lane, enum vg_statu
 enum vg_next vg_gather(vg_warp *w, const vg_inst *in, uint32_t *mask, uint32_t member);
 /// The current split's lanes take several ways: lanes mask[i] go to target[i]; they meet at `join`.
 enum vg_next vg_diverge(vg_warp *w, uint32_t join, uint32_t n, const uint32_t *target, const uint32_t *mask);
+/// Lanes of the current split enter a function whose frame is ready; they come back behind the call.
+enum vg_next vg_enter(vg_warp *w, vg_frame *f, uint32_t mask);
 /// Lanes of the current split end.
 enum vg_next vg_exit_lanes(vg_warp *w, uint32_t mask);
 /// Bookkeeping of barriers when threads are gone.
@@ -357,7 +360,8 @@ void vg_san_block_end(vg_block *b);
 void vg_san_host_write(vg_gpu *g, uint64_t addr, uint64_t bytes);
 void vg_san_alloc(vg_gpu *g, uint64_t addr, uint64_t bytes, bool freed);
 void vg_san_launch(vg_run *r, bool begin);
-void vg_san_warp_free(vg_warp *w);
+void vg_san_warp_free(vg_warp *w); // before their memory goes (blocks are reused between)
+void vg_san_block_free(vg_block *b);
 void vg_san_destroy(vg_gpu *g);
 void vg_prof_launch(vg_run *r, bool begin); // sets r->counts; adds up at the end
 void vg_prof_unload(vg_module *m); // profiles of its kernels keep no pointers into it
@@ -378,7 +382,15 @@ void vg_async_block_begin(vg_block *b);
 bool vg_async_progress(vg_block *b, bool all);
 /// Called when the block's last warp is done.
 void vg_async_block_end(vg_block *b);
-void vg_async_warp_free(vg_warp *w);
+void vg_async_warp_free(vg_warp *w);   // before its memory goes (blocks are reused between)
+void vg_async_block_free(vg_block *b);
+/// Registers of a warp's open wgmmas, oldest first: accumulators in flight and the fragment of A leased.
+typedef struct {
+    const vg_inst *in;
+    const vg_row *acc, *a;
+    uint32_t nacc, na;          // na: 0 if A is in shared memory
+} vg_open_wgmma;
+bool vg_async_open_wgmma(const vg_warp *w, uint32_t i, vg_open_wgmma *out); // false: no i-th
 /// "mbarrier at 0x40, phase 3: 1 arrival and 4096 bytes missing", for deadlock reports.
 void vg_async_explain(vg_warp *w, char *out, size_t size);
 
