@@ -74,13 +74,13 @@ def configs(n, k, m, b, most):
                 for g in (1, 2, 4):
                     for per in (1, 2):
                         r, w = rw * rr, rw * kw
-                        if not 8 <= w <= 16 // per + 4 or w > 16 or r > n:
+                        if not 8 <= w <= 16 // per + 4 or w > 16 or r > n or (mt > 1 and g > 1):
                             continue
                         chunks, tiles = cdiv(groups, kw * g), cdiv(n, r)
                         rounds = cdiv(tiles, 132 * per)
                         even = tiles / (rounds * 132 * per) * groups / (chunks * kw * g)
                         x = 16 * mt / (r * b)
-                        stage = r * kw * g * (GROUP * b // 8 + 2) + mt * (kw * g * GROUP + (32 if mt > 1 else 0)) * 2
+                        stage = r * kw * g * (GROUP * b // 8 + 2) + mt * kw * g * GROUP * 2
                         fixed = kw * (max(mt, 8) * (r + 4) + 8) * 4 + 512
                         stages = min(16, int((227 * 1024 // per - 1024 - fixed) // stage))
                         if stages < 2 or stages * stage * per < 64 * 1024 or x > 1.1 or even < 0.8:
