@@ -83,7 +83,7 @@ static vg_copy *new_copy(vg_warp *w, const vg_inst *in, uint32_t mask, uint32_t 
     else if (!(c = malloc(sizeof *c))) return NULL;
     c->next = NULL;
     c->in = in;
-    c->mask = mask;
+    c->mask = c->lanes = mask;
     c->group = group;
     c->bytes = 0;
     c->has_read = c->done = false;
@@ -95,8 +95,9 @@ static vg_copy *new_copy(vg_warp *w, const vg_inst *in, uint32_t mask, uint32_t 
     return c;
 }
 
-static void end_tickets(vg_warp *w, vg_copy *c) {
-    for (uint32_t i = 0; i < c->nticket; i++) vg_san_async_end(w, c->ticket[i], false, NULL, 0);
+/// The copy is known to be complete: to the warp that waits, or to whom the mbarrier lets on.
+static void end_tickets(vg_warp *w, vg_copy *c, vg_block *owner, uint32_t bar) {
+    for (uint32_t i = 0; i < c->nticket; i++) vg_san_async_end(w, c->ticket[i], owner != NULL, owner, bar);
     free(c->ticket);
     c->ticket = NULL;
     c->nticket = 0;
@@ -112,18 +113,9 @@ static void copy_read(vg_copy *c) {
     }
 }
 
-static void copy_write(vg_warp *w, vg_copy *c) {
-    if (c->done) return;
-    c->done = true;
-    if (!c->bytes) {
-        ((vg_agents *)w->block->async)->arrivals--;
-        for (uint32_t m = c->mask; m; m &= m - 1) {
-            uint32_t l = (uint32_t)__builtin_ctz(m);
-            if (!vg_mbar_arrive(w, c->in, l, w->block, c->bar[l], 1, 0, NULL)) return;
-        }
-        return;
-    }
-    for (uint32_t m = c->mask; m; m &= m - 1) {
+/// Writes the lanes' part; the operation is done when all have it.
+static void copy_write(vg_warp *w, vg_copy *c, uint32_t lanes) {
+    for (uint32_t m = c->mask & lanes; m; m &= m - 1) {
         uint32_t l = (uint32_t)__builtin_ctz(m);
         if (c->has_read) memcpy(c->dst[l], c->data[l], c->bytes);
         else if (c->size[l] == 16) memcpy(c->dst[l], c->src[l], 16);
@@ -132,58 +124,74 @@ static void copy_write(vg_warp *w, vg_copy *c) {
             memset(c->dst[l] + c->size[l], 0, (size_t)(c->bytes - c->size[l]));
         }
     }
-    c->has_read = true;
+    c->mask &= ~lanes;
+    c->done = !c->mask;
 }
 
-/// Operations of the same lanes before c: an arrival stands for them.
-static void copies_before(vg_warp *w, vg_copy *c) {
-    for (vg_copy *o = ((vg_issuer *)w->async)->copy; o != c; o = o->next)
-        if (o->bytes && (o->mask & c->mask)) copy_write(w, o);
+/// Arrives on the lanes' mbarriers, for which their copies before must be there.
+static void copy_signal(vg_warp *w, vg_copy *c) {
+    const uint32_t first = c->bar[__builtin_ctz(c->mask)];
+    vg_copy *const head = ((vg_issuer *)w->async)->copy;
+    for (vg_copy *o = head; o != c; o = o->next) // arrivals come in order
+        if (!o->bytes && !o->done && o->lanes & c->mask) copy_signal(w, o);
+    for (vg_copy *o = head; o != c; o = o->next) {
+        if (!o->bytes || !(o->lanes & c->mask)) continue;
+        copy_write(w, o, c->mask);
+        if (o->done) end_tickets(w, o, w->block, first);
+    }
+    c->done = true;
+    ((vg_agents *)w->block->async)->arrivals--;
+    for (uint32_t m = c->mask; m; m &= m - 1) {
+        uint32_t l = (uint32_t)__builtin_ctz(m);
+        if (!vg_mbar_arrive(w, c->in, l, w->block, c->bar[l], 1, 0, NULL)) return;
+    }
 }
 
 void vg_copy_force(vg_warp *w, vg_copy *c) {
-    if (!c->bytes) copies_before(w, c);
-    copy_write(w, c);
+    if (c->bytes) copy_write(w, c, UINT32_MAX);
+    else copy_signal(w, c);
 }
 
-/// Drops what is done; under the sanitizer, what has been waited for (`waited`).
-static void drop_copies(vg_warp *w, bool (*waited)(const vg_issuer *, const vg_copy *, uint32_t, uint32_t),
-                        uint32_t mask, uint32_t left) {
+/// Drops what is done and no longer watched by the sanitizer.
+static void drop_copies(vg_warp *w) {
     vg_issuer *i = w->async;
     vg_agents *g = w->block->async;
-    for (vg_copy **p = &i->copy; *p;) {
+    vg_copy **p = &i->copy;
+    while (*p) {
         vg_copy *c = *p;
-        if (!c->done || (c->nticket && !(waited && waited(i, c, mask, left)))) {
+        if (!c->done || c->nticket) {
             p = &c->next;
             continue;
         }
-        end_tickets(w, c);
+        free(c->ticket);
         *p = c->next;
         c->next = g->spare;
         g->spare = c;
     }
-    i->copy_end = &i->copy;
-    for (vg_copy *c = i->copy; c; c = c->next) i->copy_end = &c->next;
+    i->copy_end = p;
 }
 
-/// Whether one of the lanes waits for c when `left` groups may stay open; ~0: waits for all, committed
-/// or not.
-static bool is_waited(const vg_issuer *i, const vg_copy *c, uint32_t mask, uint32_t left) {
-    if (!c->bytes) return false;
-    for (uint32_t m = c->mask & mask; m; m &= m - 1) {
+/// Lanes that wait for c when `left` groups may stay open; ~0: for all, committed or not.
+static uint32_t waiting(const vg_issuer *i, const vg_copy *c, uint32_t mask, uint32_t left) {
+    uint32_t lanes = 0;
+    for (uint32_t m = c->bytes ? c->lanes & mask : 0; m; m &= m - 1) {
         uint32_t l = (uint32_t)__builtin_ctz(m);
-        if (left == UINT32_MAX || c->group + (uint64_t)left < i->copy_group[l]) return true;
+        if (left == UINT32_MAX || c->group + (uint64_t)left < i->copy_group[l]) lanes |= m & -m;
     }
-    return false;
+    return lanes;
 }
 
 static enum vg_next wait_group(vg_warp *w, const vg_inst *in, uint32_t mask) {
     vg_issuer *i = w->async;
-    uint32_t left = (uint32_t)in->imm;
-    if (!i) return VG_NEXT;
-    for (vg_copy *c = i->copy; c; c = c->next)
-        if (is_waited(i, c, mask, left)) copy_write(w, c);
-    if (i->copy) drop_copies(w, is_waited, mask, left);
+    if (!i || !i->copy) return VG_NEXT;
+    for (vg_copy *c = i->copy; c; c = c->next) {
+        uint32_t lanes = waiting(i, c, mask, (uint32_t)in->imm);
+        if (!lanes) continue;
+        // the sanitizer knows operations, not lanes
+        if (!c->done) copy_write(w, c, c->nticket ? UINT32_MAX : lanes);
+        end_tickets(w, c, NULL, 0);
+    }
+    drop_copies(w);
     return VG_NEXT;
 }
 
@@ -355,7 +363,7 @@ static bool progress_copies(vg_warp *w, uint64_t now, bool all, uint64_t *next) 
         else c->has_read = true;
         any = true;
     }
-    if (dropped) drop_copies(w, NULL, 0, 0);
+    if (dropped) drop_copies(w);
     return any;
 }
 

@@ -19,7 +19,8 @@ typedef struct vg_copy vg_copy;
 struct vg_copy {
     vg_copy *next;
     const vg_inst *in;
-    uint32_t mask, group;
+    uint32_t lanes, mask;       // mask: those whose bytes are still to come
+    uint32_t group;
     vg_due due;
     uint8_t bytes;              // 0: an arrival on mbarriers, once the lanes' copies before are done
     bool has_read, done;        // done: kept only until the wait, for the sanitizer

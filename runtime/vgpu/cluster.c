@@ -79,7 +79,7 @@ void vgd_fence(vg_decoder *d, vg_inst *out) {
     int kind = proxy ? vgd_one_of(d, proxies) : -1;
     if (proxy && kind < 0) vgd_fail(d, "this proxy is not known");
     vgd_one_of(d, orders);
-    vgd_one_of(d, extra);
+    int more = vgd_one_of(d, extra);
     vgd_one_of(d, spaces);
     int scope = vgd_one_of(d, membar ? levels : scopes);
     if (scope < 0) {
@@ -87,7 +87,7 @@ void vgd_fence(vg_decoder *d, vg_inst *out) {
         scope = kind == 0 ? 0 : 3;
     }
     out->sub = (uint8_t)scope;
-    out->sub2 = proxy && kind != 2;
+    out->sub2 = (proxy && kind != 2) || more == 0; // copies use mbarriers by the asynchronous proxy
     if (!vgd_count(d, 0, 2)) return;
     if (d->in->nopnd == 2) { // fence.proxy.tensormap::generic.acquire.gpu [map], 128
         bool wide;
