@@ -404,6 +404,13 @@ void lw_store_index(fe_eval *e, fe_value *x, fe_binding *holder, fe_args *args, 
 
 // ---- declarations -------------------------------------------------------------------------------
 
+static const char *index_text(lower *l, int rank, const int32_t *shape, int64_t linear) {
+    const char *text = "";
+    for (int d = rank - 1; d >= 0; linear /= shape[d--])
+        text = vm_format(l->a, "%lld%s%s", (long long)(linear % shape[d]), d < rank - 1 ? ", " : "", text);
+    return vm_format(l->a, "[%s]", text);
+}
+
 static fe_value *alloc_shared(lower *l, const char *name, const fe_type *t, fe_value *init,
                               vm_span at) {
     ir_value *ops[LAYOUT_MAX_RANK];
@@ -456,6 +463,12 @@ static fe_value *alloc_shared(lower *l, const char *name, const fe_type *t, fe_v
                 s[d] = lay->strides->item[d]->i;
             }
             if (!why) ty.shared = shared_strides(l->a, t->rank, shape, s);
+        }
+        int64_t one, other;
+        if (!why && ty.shared && !shared_injective(l->a, ty.shared, &one, &other)) {
+            why = one < 0 ? "elements share their places"
+                          : vm_format(l->a, "elements %s and %s share their place", index_text(l, t->rank, shape, one),
+                                      index_text(l, t->rank, shape, other));
         }
         if (why || !ty.shared) {
             vm_diag *d = vm_report(l->c, D_E0405, at, "'%s' cannot have this shared layout: %s",

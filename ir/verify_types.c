@@ -2,6 +2,7 @@
 // The verifier's rules of single operations: operand counts, types, shapes, layouts and attributes,
 // by the class of the instruction's row.
 #include "ir/verify.h"
+#include "layout/move.h"
 
 #include <string.h>
 
@@ -57,11 +58,14 @@ bool ir_check_type(ir_checker *k, const ir_op *op, const ir_type *t) {
         NEED(t->reg->rank == t->rank, "layout of rank %d on a tile of rank %d", t->reg->rank, t->rank);
         for (int d = 0; d < t->rank; d++)
             NEED(t->reg->shape[d] >= t->dim[d], "layout smaller than its tile");
+        NEED(layout_covers(k->arena, t->reg), "layout does not own every element");
     }
     if (t->space == IS_SHARED && t->shared) {
         NEED(t->shared->rank == t->rank, "shared layout of the wrong rank");
         for (int d = 0; d < t->rank; d++)
             NEED(t->dim[d] < 0 || t->shared->shape[d] >= t->dim[d], "layout smaller than its tile");
+        NEED(shared_injective(k->arena, t->shared, NULL, NULL), "two elements share an offset in this layout");
+        NEED(shared_inside(t->shared), "layout reaches beyond its size");
     }
     return true;
 }
@@ -170,6 +174,13 @@ static bool check_tile(ir_checker *k, const ir_op *op) {
         return true;
     }
     NEED(x->elem == res->elem, "element type changes");
+    if (op->inst == I_relayout && k->f->relaid && x->reg && res->reg) {
+        int32_t shape[LAYOUT_MAX_RANK] = {0};
+        for (int d = 0; d < res->rank; d++) shape[d] = (int32_t)res->dim[d];
+        NEED(x->reg->threads == res->reg->threads, "number of threads changes");
+        NEED(same_shape(x, res), "shape changes");
+        NEED(move_plan_exact(k->arena, ir_move_plan(op), x->reg, res->reg, shape), "plan loses elements");
+    }
     switch (op->inst) {
     case I_broadcast: {
         if (!check_dims(k, op, x->rank, res->rank)) return false;

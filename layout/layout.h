@@ -76,7 +76,7 @@ int32_t *layout_table(vm_arena *a, const layout *f);
 int32_t *layout_linear_table(vm_arena *a, const layout *f, const int32_t *shape);
 bool layout_equal(const layout *f, const layout *g);                    // equality of the map
 bool layout_same_owners(vm_arena *a, const layout *f, const layout *g); // slots may be renumbered
-bool layout_covers(vm_arena *a, const layout *f);    // every index of shape is owned
+bool layout_covers(vm_arena *a, const layout *f);    // every index of shape is owned; from the modes alone
 bool layout_injective(vm_arena *a, const layout *f); // no index owned twice (no replicas)
 int layout_replicas(const layout *f);                // product of replica extents
 /// Digit decomposition for code: index[d] = sum over modes m of dim d: digit(m) * stride(m), where
@@ -133,6 +133,11 @@ const shared_layout *shared_prepend(vm_arena *a, const shared_layout *f,
                                     int32_t extent);                 // e.g. pipeline stages
 int64_t shared_offset(const shared_layout *f, const int32_t *index); // element offset
 bool shared_equal(const shared_layout *f, const shared_layout *g);
+/// No two indices share an offset. From the strides where they step over each other's spans; counted out
+/// otherwise. If not, and one != NULL, *one and *other are two linear indices that do (-1: not looked for,
+/// beyond 16 Mi elements).
+bool shared_injective(vm_arena *a, const shared_layout *f, int64_t *one, int64_t *other);
+bool shared_inside(const shared_layout *f); // no offset is f->size or more
 
 // ---- atoms.def, atoms.c: tensor-core operands ---------------------------------------------------
 

@@ -53,5 +53,7 @@ const move_plan *layout_move_plan(vm_arena *a, const layout *from, const layout 
                                   unsigned elem_bits);
 /// The cell number of an index, before the swizzle and after it.
 int64_t move_cell(const move_plan *p, int rank, const int32_t *shape, const int32_t *index);
+/// Whether every element arrives: move_check.c carries the plan out.
+bool move_plan_exact(vm_arena *a, const move_plan *p, const layout *from, const layout *to, const int32_t *shape);
 /// "8 shuffles", "shared memory: 4 stores, 4 loads, 0 bank conflicts"
 const char *move_text(vm_arena *a, const move_plan *p);

@@ -402,12 +402,24 @@ bool layout_same_owners(vm_arena *a, const layout *f, const layout *g) {
 
 bool layout_covers(vm_arena *a, const layout *f) {
     (void)a;
-    for (int d = 0, m = 0; d < f->rank; d++) {
+    int m = 0;
+    for (int d = 0; d < f->rank; d++) {
         int64_t n = 1;
         for (int j = 0; j < f->dim_modes[d]; j++) n *= f->mode_shape[m++];
         if (n != f->shape[d]) return false;
     }
-    return true;
+    // every digit of an index is one of thread or slot, and nothing else is
+    uint32_t seen = 0;
+    int64_t threads = 1, slots = 1;
+    for (int i = 0; i < f->nspatial + f->nlocal; i++) {
+        const bool spatial = i < f->nspatial;
+        const int32_t k = spatial ? f->spatial[i] : f->local[i - f->nspatial];
+        if (k >= m || (k < 0 && !spatial) || (k >= 0 && seen >> k & 1)) return false;
+        if (k >= 0) seen |= 1u << k;
+        *(spatial ? &threads : &slots) *= k < 0 ? -k : f->mode_shape[k];
+    }
+    const uint32_t all = m >= 32 ? UINT32_MAX : (1u << m) - 1;
+    return m == f->nmodes && seen == all && threads == f->threads && slots == f->slots;
 }
 
 int layout_replicas(const layout *f) {

@@ -328,3 +328,64 @@ bool shared_equal(const shared_layout *f, const shared_layout *g) {
     }
     return true;
 }
+
+// ---- proofs -------------------------------------------------------------------------------------
+
+/// Modes by stride; true if each steps over all that the smaller ones reach.
+static bool strides_nest(const shared_layout *f) {
+    uint8_t by[LAYOUT_MAX_MODES];
+    int n = 0;
+    for (int m = 0; m < f->nmodes; m++) {
+        if (f->mode_shape[m] == 1) continue;
+        int at = n++;
+        for (; at && f->mode_stride[by[at - 1]] > f->mode_stride[m]; at--) by[at] = by[at - 1];
+        by[at] = (uint8_t)m;
+    }
+    int64_t reach = 0;
+    for (int i = 0; i < n; i++) {
+        if (f->mode_stride[by[i]] <= reach) return false;
+        reach += (f->mode_shape[by[i]] - 1) * f->mode_stride[by[i]];
+    }
+    return true;
+}
+
+/// The xor takes bits from above those that it changes, so it undoes itself: a bijection.
+static bool swizzle_undoes_itself(const shared_layout *f) { return !f->sw_bits || f->sw_shift >= f->sw_bits; }
+
+static int64_t offset_of(const shared_layout *f, int64_t linear) {
+    int32_t index[LAYOUT_MAX_RANK] = {0};
+    for (int d = f->rank - 1; d >= 0; d--) {
+        index[d] = (int32_t)(linear % f->shape[d]);
+        linear /= f->shape[d];
+    }
+    return shared_offset(f, index);
+}
+
+bool shared_injective(vm_arena *a, const shared_layout *f, int64_t *one, int64_t *other) {
+    if (one) *one = *other = -1;
+    if (!swizzle_undoes_itself(f)) return false;
+    if (strides_nest(f)) return true;
+    int64_t n = 1;
+    for (int d = 0; d < f->rank; d++) n *= f->shape[d];
+    if (n > 1 << 24 || f->size > 1 << 26) return false;
+    uint8_t *seen = vm_newn(a, uint8_t, f->size / 8 + 1);
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t at = offset_of(f, i);
+        if (seen[at / 8] >> at % 8 & 1) {
+            if (!one) return false;
+            *other = i;
+            for (*one = 0; offset_of(f, *one) != at;) ++*one;
+            return false;
+        }
+        seen[at / 8] |= (uint8_t)(1 << at % 8);
+    }
+    return true;
+}
+
+bool shared_inside(const shared_layout *f) {
+    int64_t last = 0;
+    for (int m = 0; m < f->nmodes; m++) last += (f->mode_shape[m] - 1) * f->mode_stride[m];
+    if (last >= f->size) return false;
+    const int64_t block = (int64_t)1 << (f->sw_base + f->sw_bits), sources = (int64_t)1 << (f->sw_base + f->sw_shift);
+    return !f->sw_bits || last < sources || f->size % block == 0; // an xor stays in its aligned block
+}

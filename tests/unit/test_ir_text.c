@@ -115,6 +115,12 @@ static void rules(void **s) {
     refused(F("  host_launch %x, %x, %x\n"), "only in the host region");
     refused("func @f(%x: i32) warps 1 {\n} host {\n  sync\n}\n", "not in the host region");
     refused("func @f(%x: i32) warps 1 layouts {\n  %0 = full %x : reg i32[4]\n}\n", "tile without a layout");
+    refused("func @f() warps 1 {\n  %0 = poison : reg f32[33] @ spatial(32)\n}\n", "layout smaller than its tile");
+    refused("func @f() warps 1 {\n  %0 = poison : reg f32[32] @ spatial(8, 4)\n}\n", "layout of rank 2");
+    refused("func @f() warps 1 {\n  %0 = alloc_shared : shared f32[4, 4] @ strides([4, 4], [4, 4])\n}\n", "share an offset");
+    refused("func @f() warps 1 {\n  %0 = alloc_shared : shared f32[4, 8] @ strides([4, 4], [4, 1])\n}\n", "layout smaller than its tile");
+    refused("func @f(%x: i32) warps 1 layouts relaid {\n  %0 = full %x : reg i32[32] @ spatial(32)\n"
+            "  %1 = relayout %0 : reg i32[16] @ spatial(32)\n}\n", "shape changes");
     refused("func @f(%x: i32) warps 2 layouts relaid {\n  %0 = full %x : reg i32[32] @ spatial(32)\n}\n", "layout of 32 threads");
     refused("func @f() warps 99 {\n}\n", "1 to 32 warps");
     refused(F("  %a = full %x : reg i32[4, 8]\n  %b = sum %a {dim = 1} : reg i32[8]\n"), "wrong shape");

@@ -496,6 +496,20 @@ static void test_questions(void **state) {
         }
         for (int k = 0; k < total; k++) assert_int_equal(count[k], layout_replicas(f));
         assert_true(layout_covers(arena, f));
+        if (f->nlocal && f->nspatial && f->spatial[0] >= 0) { // a digit that nothing or two things give
+            layout bad = *f;
+            bad.nlocal--;
+            assert_false(layout_covers(arena, &bad));
+            bad = *f;
+            bad.local[0] = f->spatial[0];
+            assert_false(layout_covers(arena, &bad));
+            bad = *f;
+            bad.shape[0]++;
+            assert_false(layout_covers(arena, &bad));
+            bad = *f;
+            bad.slots++;
+            assert_false(layout_covers(arena, &bad));
+        }
         assert_int_equal(layout_injective(arena, f), layout_replicas(f) == 1);
         for (int d = 0; d < f->rank; d++) {
             int best = 1;

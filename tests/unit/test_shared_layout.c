@@ -79,6 +79,42 @@ static int elements(const shared_layout *f) {
     return n;
 }
 
+/// Proofs about layouts, against counting.
+static void test_proofs(void **state) {
+    (void)state;
+    int shares = 0;
+    for (int c = 0; c < CASES; c++, fresh()) {
+        const shared_layout *f = random_shared(1 + below(3));
+        if (!f) continue;
+        int32_t x[LAYOUT_MAX_RANK];
+        int64_t one, other;
+        const int n = elements(f);
+        int *seen = vm_newn(arena, int, f->size);
+        bool twice = false;
+        for (int k = 0; k < n; k++) {
+            unravel(f->rank, f->shape, k, x);
+            const int64_t at = shared_offset(f, x);
+            assert_true(at >= 0 && at < f->size);
+            twice = twice || seen[at];
+            seen[at] = 1;
+        }
+        assert_true(shared_inside(f));
+        assert_int_equal(shared_injective(arena, f, &one, &other), !twice);
+        shares += twice;
+        if (twice) {
+            assert_true(one >= 0 && one < other);
+            unravel(f->rank, f->shape, (int)one, x);
+            const int64_t at = shared_offset(f, x);
+            unravel(f->rank, f->shape, (int)other, x);
+            assert_int_equal(shared_offset(f, x), at);
+        }
+        shared_layout bad = *f;
+        bad.size = 1;
+        if (n > 1 && !twice) assert_false(shared_inside(&bad));
+    }
+    assert_true(shares > CASES / 10 && shares < CASES * 9 / 10);
+}
+
 static void test_major(void **state) {
     (void)state;
     for (int c = 0; c < CASES; c++, fresh()) {
@@ -347,7 +383,7 @@ int main(void) {
     if (setjmp(oom)) return 99;
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(major),  TEST(strides_and_modes), TEST(swizzle), TEST(operations), TEST(text),
+        TEST(proofs), TEST(major),  TEST(strides_and_modes), TEST(swizzle), TEST(operations), TEST(text),
         TEST(errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
