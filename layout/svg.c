@@ -67,9 +67,10 @@ static grid grid_of(int rank, const int32_t *shape, int label) {
         else if (d == rank - 2) g.rows = shape[d];
         else g.slices *= shape[d];
     }
-    // wide enough for its labels where the picture stays within a page
+    // wide enough for its labels where the picture stays within a page, and for small ones up to 64 × 64
     const int most = g.cols > g.rows ? g.cols : g.rows, wish = label * 7 + 6;
     g.size = 1400 / (most ? most : 1);
+    if (most <= 64 && g.size < label * 5 + 2) g.size = label * 5 + 2;
     if (g.size > wish) g.size = wish > 18 ? wish : 18;
     if (g.size < 6) g.size = 6;
     g.width = g.cols * g.size + 28;
