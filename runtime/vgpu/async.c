@@ -115,6 +115,7 @@ static void copy_read(vg_copy *c) {
 
 /// Writes the lanes' part; the operation is done when all have it.
 static void copy_write(vg_warp *w, vg_copy *c, uint32_t lanes) {
+    (void)w;
     for (uint32_t m = c->mask & lanes; m; m &= m - 1) {
         uint32_t l = (uint32_t)__builtin_ctz(m);
         if (c->has_read) memcpy(c->dst[l], c->data[l], c->bytes);
