@@ -69,23 +69,23 @@ def configs(n, k, m, b, most):
     groups, mt = cdiv(k, GROUP), 1 if m == 1 else cdiv(m, 8) * 8
     out = []
     for rw in range(1, 17):
-        for rr in (16, 32):
+        for rr in (16, 32, 64):
             for kw in (1, 2, 4, 7, 8, 14, 16):
                 for g in (1, 2, 4):
                     for per in (1, 2):
                         r, w = rw * rr, rw * kw
-                        if not 8 <= w <= 16 // per + 4 or w > 16 or r > n or (mt > 1 and g > 1):
+                        if not 8 <= w <= 28 // per or r > n or (mt > 1 and g > 1) or (rr > 32 and mt == 1) or (w > 16 and rr * g * mt > 64):
                             continue
                         chunks, tiles = cdiv(groups, kw * g), cdiv(n, r)
                         rounds = cdiv(tiles, 132 * per)
                         even = tiles / (rounds * 132 * per) * groups / (chunks * kw * g)
                         x = 16 * mt / (r * b)
-                        stage = r * kw * g * (GROUP * b // 8 + 2) + mt * kw * g * GROUP * 2
+                        stage = r * kw * g * (GROUP * b // 8 + 2) + mt * (kw * g * GROUP + (32 if mt > 1 else 0)) * 2
                         fixed = kw * (max(mt, 8) * (r + 4) + 8) * 4 + 512
                         stages = min(16, int((227 * 1024 // per - 1024 - fixed) // stage))
                         if stages < 2 or stages * stage * per < 64 * 1024 or x > 1.1 or even < 0.8:
                             continue
-                        score = even - 0.2 * x - 0.04 * abs(math.log2(stage / 24576)) - 0.02 * (per - 1) + 0.02 * (rr > 16)
+                        score = even - 0.2 * x - 0.03 * abs(math.log2(stage / 24576)) - 0.1 * abs(math.log2(w * per / (24 if b < 4 else 16))) + 0.02 * (rr > 16)
                         out.append((score, dict(RW=rw, RR=rr, KW=kw, G=g, stages=stages, blocks=cdiv(tiles, rounds))))
     out.sort(key=lambda c: -c[0])
     return [c for _, c in out[:most]]
