@@ -197,6 +197,8 @@ struct vg_warp {
     uint8_t why;                // of the current split, set with VG_BLOCKED
     uint64_t why_id;            // barrier number or address
     uint64_t clock;             // instructions executed
+    uint64_t polled_at;         // clock of the last poll that failed
+    uint32_t polls;             // of those, in a row
     uint8_t *local;             // local memory: lane-major, run->local_stride bytes a lane
     vg_frame *frames;           // the entry's first, then those of calls
     uint32_t at_bar[16];        // lanes that wait at the block's barriers

@@ -220,12 +220,6 @@ static bool start_cluster(vg_worker *wk) {
 
 // ---- deadlock -----------------------------------------------------------------------------------
 
-static const vg_split *waiting_split(const vg_warp *w) {
-    for (uint32_t i = 0; i < w->nsplit; i++)
-        if (w->split[i].used && !w->split[i].children && w->split[i].mask && w->split[i].blocked) return &w->split[i];
-    return NULL;
-}
-
 static void explain_split(vg_warp *w, const vg_split *s, char *out, size_t size) {
     switch (s->why) {
     case VG_W_BAR: case VG_W_CLUSTER: vg_bar_explain(w, s, out, size); break;
@@ -250,28 +244,29 @@ static void report_deadlock(vg_cluster *c, bool polling) {
     for (uint32_t b = 0; b < c->nblocks; b++)
         for (uint32_t i = 0; i < c->block[b]->nwarps; i++) {
             vg_warp *const w = &c->block[b]->warp[i];
-            if (w->done) continue;
-            const vg_split *s = waiting_split(w);
-            if (!s && !polling) continue;
-            if (!s) s = &w->split[w->current];
-            const vg_inst *const in = &s->frame->code->inst[s->pc];
-            if (!first) {
-                first = w;
-                at = in;
-                while (lane < 31 && !(s->mask >> lane & 1)) lane++;
+            for (uint32_t k = 0; k < w->nsplit && !w->done; k++) {
+                const vg_split *const s = &w->split[k];
+                if (!s->used || s->children || !s->mask || !(s->blocked || polling)) continue;
+                const vg_inst *const in = &s->frame->code->inst[s->pc];
+                if (!first) {
+                    first = w;
+                    at = in;
+                    lane = (uint32_t)__builtin_ctz(s->mask);
+                }
+                if (shown == 6) {
+                    more++;
+                    continue;
+                }
+                shown++;
+                char what[160] = "a value in memory", lanes[32] = "";
+                if (s->blocked) explain_split(w, s, what, sizeof what);
+                if (s->mask != w->live) snprintf(lanes, sizeof lanes, " lanes 0x%08x", (unsigned)s->mask);
+                const int m = snprintf(text + n, sizeof text - n, "\n  block (%u,%u,%u) warp %u%s, PTX line %u: waits for %s", c->block[b]->id[0],
+                                       c->block[b]->id[1], c->block[b]->id[2], (unsigned)w->id, lanes, (unsigned)in->ptx->pos.line, what);
+                if (m > 0) n = n + (size_t)m < sizeof text ? n + (size_t)m : sizeof text - 1;
             }
-            if (shown == 6) {
-                more++;
-                continue;
-            }
-            shown++;
-            char what[160] = "a value in memory";
-            if (s->blocked) explain_split(w, s, what, sizeof what);
-            const int m = snprintf(text + n, sizeof text - n, "\n  block (%u,%u,%u) warp %u, PTX line %u: waits for %s", c->block[b]->id[0],
-                                   c->block[b]->id[1], c->block[b]->id[2], (unsigned)w->id, (unsigned)in->ptx->pos.line, what);
-            if (m > 0) n = n + (size_t)m < sizeof text ? n + (size_t)m : sizeof text - 1;
         }
-    if (more) snprintf(text + n, sizeof text - n, "\n  and %u more warps", (unsigned)more);
+    if (more) snprintf(text + n, sizeof text - n, "\n  and %u more", (unsigned)more);
     if (!first) return;
     if (first->run->gpu->options.sanitize) {
         static const unsigned nobody[3] = {0};

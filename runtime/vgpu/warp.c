@@ -10,7 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_DEPTH = 256 };
+enum {
+    MAX_DEPTH = 256,
+    POLL_LENGTH = 64            // instructions between polls of a loop that only polls, at most
+};
 
 // ---- frames -------------------------------------------------------------------------------------
 
@@ -373,7 +376,8 @@ void vg_warp_start(vg_warp *w, uint32_t lanes) {
     w->parts = 0;
     w->live = lanes;
     w->done = w->blocked = w->polled = false;
-    w->clock = 0;
+    w->clock = w->polled_at = 0;
+    w->polls = 0;
     w->at_cluster = 0;
     w->cluster_phase = 0;
     memset(w->at_bar, 0, sizeof w->at_bar);
@@ -437,6 +441,8 @@ bool vg_warp_turn(vg_warp *w, uint64_t budget) {
             w->split[w->current].blocked = false;
             w->pc++;
             if (w->pc == w->join) merge(w);
+            w->polls = w->clock - w->polled_at <= POLL_LENGTH ? w->polls + 1 : 1;
+            w->polled_at = w->clock;
             polls++;
             if (polls >= w->parts) goto out;
             rotate(w);
@@ -459,7 +465,7 @@ bool vg_warp_turn(vg_warp *w, uint64_t budget) {
         }
         if ((n & 1023) == 0 && atomic_load_explicit(stop, memory_order_relaxed)) return true;
     }
-    progress = true;
+    progress |= w->done || w->polls < w->parts || w->clock - w->polled_at > POLL_LENGTH;
 out:
     w->block->steps += n;
     w->block->worker->steps += n;
