@@ -489,6 +489,7 @@ void emit_barrier_at(cg *g, ir_op *op) { (void)g, (void)op; }
 /// The host region is interpreted by the runtime and never emitted.
 void emit_host_check(cg *g, ir_op *op) { (void)g, (void)op, assert(0 && "host operation in a body"); }
 void emit_host_extent(cg *g, ir_op *op) { (void)g, (void)op, assert(0 && "host operation in a body"); }
+void emit_host_tensor(cg *g, ir_op *op) { (void)g, (void)op, assert(0 && "host operation in a body"); }
 void emit_host_launch(cg *g, ir_op *op) { (void)g, (void)op, assert(0 && "host operation in a body"); }
 
 static void place_line(cg *g, const ir_op *op) {

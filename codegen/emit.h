@@ -65,6 +65,7 @@ typedef struct cg {
     LLVMDIBuilderRef di;
     uint32_t strings;            // numbering of string constants
     int next_barrier;            // named barriers given out
+    bool engine_stores;          // the kernel has copies out of shared memory by the copy engine
     bool failed;                 // an error has been reported for this function
 } cg;
 
@@ -189,7 +190,14 @@ void cg_issue_end(cg *g, cg_issue *k);
 void cg_expect_bytes(cg *g, LLVMValueRef barrier, LLVMValueRef bytes);
 /// i64 policy for .L2::cache_hint of evict = first or last; NULL: none is needed.
 LLVMValueRef cg_cache_policy(cg *g, const char *evict);
+/// Waits until all but `count` groups of this thread's bulk stores have read their source, or landed.
+void cg_wait_stores(cg *g, int64_t count, bool landed);
 void cg_bulk_copy(cg *g, ir_op *op);                       // copy_async via = bulk
+
+// ---- emit_tensor.c ------------------------------------------------------------------------------
+
+void cg_tensor_copy(cg *g, ir_op *op);                     // copy_async via = tensor
+void cg_prefetch_maps(cg *g, uint32_t n);                  // the kernel's tensor maps, at its beginning
 
 // ---- emit_sync.c --------------------------------------------------------------------------------
 

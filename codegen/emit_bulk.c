@@ -334,7 +334,14 @@ void cg_bulk_copy(cg *g, ir_op *op) {
     cg_issue_end(g, &k);
 }
 
+void cg_wait_stores(cg *g, int64_t count, bool landed) {
+    LLVMValueRef n = cg_i32(g, count);
+    cg_call(g, landed ? "llvm.nvvm.cp.async.bulk.wait.group" : "llvm.nvvm.cp.async.bulk.wait.group.read", g->t_void, 1, &n);
+}
+
+/// Groups belong to the thread that issued them: for all others this is over at once.
 void emit_wait_stores(cg *g, ir_op *op) {
-    LLVMValueRef n = cg_i32(g, ir_int(op, AT_count, 0));
-    cg_call(g, ir_int(op, AT_keep, 0) ? "llvm.nvvm.cp.async.bulk.wait.group" : "llvm.nvvm.cp.async.bulk.wait.group.read", g->t_void, 1, &n);
+    const bool landed = ir_int(op, AT_keep, 0) != 0;
+    cg_wait_stores(g, ir_int(op, AT_count, 0), landed);
+    if (landed) cg_call(g, "llvm.nvvm.fence.proxy.async.global", g->t_void, 0, NULL);
 }

@@ -183,12 +183,12 @@ void emit_copy_async(cg *g, ir_op *op) {
         cg_bulk_copy(g, op);
         return;
     }
-    if (op->nops > 2 && via && strcmp(via, "cp_async") != 0) {
-        cg_refuse(g, op, vm_format(g->arena, "copy_async(…, via = %s)", via), "leave 'via' out: every thread copies its part by cp.async");
+    if (via && !strcmp(via, "tensor")) {
+        cg_tensor_copy(g, op);
         return;
     }
     if (ir_get(op, AT_multicast)) {
-        cg_refuse(g, op, "copy_async(…, multicast = …)", "let every block of the cluster copy its own tile");
+        cg_refuse(g, op, "a multicast by cp.async", "the copy engine can do that: via = bulk or via = tensor");
         return;
     }
     copy(g, op, true);

@@ -221,6 +221,10 @@ void emit_signal(cg *g, ir_op *op) {
     const ir_value *v = op->ops[op->nops - 1];
     LLVMTypeRef t = p.bits == 64 ? g->t_i64 : g->t_i32;
     LLVMValueRef x = cg_code(g, v->type.elem, cg_scalar(g, v), t);
+    if (g->engine_stores && !g->simt) { // what the engine has written comes before, too
+        cg_wait_stores(g, 0, true);
+        call0(g, "llvm.nvvm.fence.proxy.async.global");
+    }
     cg_guard k = arrival_begin(g);
     call0(g, "llvm.nvvm.membar.gl");
     LLVMValueRef s = LLVMBuildStore(g->b, x, at);
@@ -244,18 +248,4 @@ void emit_cluster_sync(cg *g, ir_op *op) {
     if (!cg_need(g, op, A_CLUSTER, "cluster.sync", 90)) return;
     call0(g, "llvm.nvvm.barrier.cluster.arrive.aligned");
     call0(g, "llvm.nvvm.barrier.cluster.wait.aligned");
-}
-
-// ---- forms without code -------------------------------------------------------------------------
-
-void emit_tma_load(cg *g, ir_op *op) {
-    cg_refuse(g, op, "tma_load", "write copy_async(dst, src, barrier), or a fetch block in a pipelined loop");
-}
-
-void emit_tma_store(cg *g, ir_op *op) {
-    cg_refuse(g, op, "tma_store", "write copy(dst, src), or store the register tile");
-}
-
-void emit_tma_reduce(cg *g, ir_op *op) {
-    cg_refuse(g, op, "tma_reduce", "write atomic_add(view, tile) and its kin");
 }

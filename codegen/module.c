@@ -92,22 +92,22 @@ typedef struct {
     bool *written; // by parameter
 } access_info;
 
-static void mark_all(access_info *a) {
-    for (uint32_t i = 0; i < a->func->nparams; i++) a->written[i] = true;
+static void mark_all(access_info *a, bool fixed) {
+    for (uint32_t i = 0; i < a->func->nparams; i++) a->written[i] |= fixed || !a->func->params[i].fixed;
 }
 
 static void note_write(ir_op *op, void *user) {
     access_info *a = user;
     switch (op->inst) {
     case I_wait_until: case I_wait_for: case I_signal: case I_wait_previous: case I_fence: case I_ptx:
-        mark_all(a);
+        mark_all(a, op->inst != I_wait_previous);
         return;
     default: break;
     }
     if (!(vm_insts[op->inst].fx & FX_WRITE) || !op->nops) return;
     ir_access at;
     if (!ir_trace(op->ops[0], &at) || !at.root) {
-        mark_all(a);
+        mark_all(a, op->inst != I_wait_previous);
         return;
     }
     if (at.root->inst == I_alloc_shared) return;
@@ -119,7 +119,7 @@ static void note_write(ir_op *op, void *user) {
     }
     if (root->inst == I_alloc_shared || root->res[0]->type.space == IS_SHARED) return;
     if (root->inst != I_global_view) {
-        mark_all(a);
+        mark_all(a, op->inst != I_wait_previous);
         return;
     }
     for (uint32_t i = 0; i < a->func->nparams; i++)

@@ -5,6 +5,7 @@
 #include "ir/ir.h"
 
 #include <inttypes.h>
+#include <stddef.h>
 #include <string.h>
 
 enum { SLOTS = 2048, MAX_STEPS = 1 << 20 };
@@ -145,6 +146,28 @@ static bool extents(host *h, const ir_op *op) {
     return true;
 }
 
+static bool tensor(host *h, const ir_op *op) {
+    const ir_attr *box = ir_get(op, AT_box);
+    const ir_param *p = &h->f->params[ir_int(op, AT_param, 0)];
+    if (h->out->maps == IR_MAX_MAPS) return refuse(h, D_L0007, "the launch needs too many tensor maps");
+    ir_tensor_map *m = &h->out->map[h->out->maps++];
+    memset(m, 0, sizeof *m); // compared as bytes
+    m->base = h->args[ir_int(op, AT_param, 0)].ptr;
+    m->elem = (vm_dtype)ir_int(op, AT_elem, T_u8);
+    m->rank = (int)box->n;
+    m->swizzle = (int)ir_int(op, AT_swizzle, 0);
+    for (uint32_t i = 0; i < box->n; i++) {
+        const int64_t e = get_int(h, op->ops[i]), s = i ? get_int(h, op->ops[box->n + i - 1]) : 0;
+        if (e > (int64_t)1 << 32) return refuse(h, D_L0008, "'%s' has an extent of %" PRId64 ", which tensor copies cannot reach", p->name, e);
+        if (s % 16 || s < 0 || s >= (int64_t)1 << 40)
+            return refuse(h, D_L0008, "'%s' has a stride of %" PRId64 " bytes: tensor copies need multiples of 16 below 2^40", p->name, s);
+        m->extent[i] = e > 0 ? (uint64_t)e : 1; // an empty tensor is never asked for anything
+        m->stride[i] = (uint64_t)s;
+        m->box[i] = (uint32_t)box->v[i];
+    }
+    return true;
+}
+
 static bool launch(host *h, const ir_op *op) {
     static const char axis[3] = {'x', 'y', 'z'};
     for (int d = 0; d < 3; d++) {
@@ -153,6 +176,9 @@ static bool launch(host *h, const ir_op *op) {
         put_values(h, op->ops[d], values, sizeof values);
         if (n < 0 || n > most) // an empty grid is the runtime's affair: nothing is launched
             return refuse(h, D_L0005, "grid.%c is %" PRId64 ", the limit is %" PRId64 "%s%s", axis[d], n, most,
+                          *values ? "; " : "", values);
+        if (n % h->f->cluster[d])
+            return refuse(h, D_L0005, "grid.%c is %" PRId64 ", no multiple of the cluster's %d blocks%s%s", axis[d], n, h->f->cluster[d],
                           *values ? "; " : "", values);
         h->out->grid[d] = n;
     }
@@ -238,6 +264,9 @@ static void step(host *h, const ir_op *op) {
     case I_host_extent:
         extents(h, op);
         return;
+    case I_host_tensor:
+        tensor(h, op);
+        return;
     case I_host_launch:
         launch(h, op);
         return;
@@ -321,7 +350,7 @@ bool ir_host_eval(const ir_func *f, const ir_arg *args, ir_launch *out) {
     h.f = f;
     h.args = args;
     h.out = out;
-    memset(out, 0, sizeof *out);
+    memset(out, 0, offsetof(ir_launch, map));
     out->grid[0] = out->grid[1] = out->grid[2] = 1;
     for (uint32_t i = 0; i < f->nparams; i++)
         if (f->params[i].value->type.space == IS_SCALAR) set(&h, f->params[i].value, args[i].code);

@@ -297,4 +297,5 @@ static void cc_none(cc *c, const ir_op *op) {
 void cc_ptx(cc *c, const ir_op *op) { cc_none(c, op); }
 void cc_host_check(cc *c, const ir_op *op) { cc_none(c, op); }
 void cc_host_extent(cc *c, const ir_op *op) { cc_none(c, op); }
+void cc_host_tensor(cc *c, const ir_op *op) { cc_none(c, op); }
 void cc_host_launch(cc *c, const ir_op *op) { cc_none(c, op); }

@@ -106,6 +106,7 @@ typedef struct {
     const char *name;
     ir_value *value;        // IS_SCALAR or IS_PTR
     bool written, alias;    // pointers
+    bool fixed;             // `static`: no launch that may still run writes it
     int align;              // bytes; default 16
     vm_span span;
 } ir_param;
@@ -121,6 +122,7 @@ struct ir_func {
     int warps;              // of a block
     int regs;               // #[regs(n)] or 0
     int cluster[3];
+    bool dependent;         // may begin before the launch in front of it has ended
     uint32_t shared_bytes;  // after smem; dynamic allocations are beyond it
     uint32_t next_id;
     bool has_layouts;       // after infer
@@ -260,11 +262,24 @@ typedef struct {
     int rank;                 // shape that the caller states, or -1
     int64_t dim[LAYOUT_MAX_RANK];
 } ir_arg;
+/// What a tensor map says, filled in for one launch.
+typedef struct {
+    void *base;
+    vm_dtype elem;
+    int rank, swizzle;
+    uint64_t extent[5], stride[5]; // units of the element (bytes for those below 8 bits); stride[0] unused
+    uint32_t box[5];
+} ir_tensor_map;
+enum { IR_MAX_MAPS = 8 };
+uint32_t ir_map_count(const ir_func *f);
+
 typedef struct {
     int64_t grid[3];
     uint64_t dynamic_shared;  // bytes beyond func->shared_bytes
     char error[400];          // why the launch is refused ("" if not); text as in language.md section 5
     enum vm_code code;        // L0001 …
+    uint32_t maps;
+    ir_tensor_map map[IR_MAX_MAPS]; // `maps` of them; the rest is not written
 } ir_launch;
 /// Interprets the host region: extents against stated shapes and bytes, requires, alignment, overlap,
 /// grid. No allocation. False: out->error.

@@ -269,6 +269,7 @@ ir_func *ir_lower(ir_module *m, fe_eval *e, const fe_instance *k) {
     const ast *regs = lw_attr(n->attrs, "regs");
     if (regs) f->regs = (int)lw_attr_int(&l, regs, 0);
     parameters(&l, n->kid[1], n);
+    lw_dependent(&l, n->kid[2]);
     requirements(&l, n->kid[2]);
     if (shaped) {
         // Roles stand outside of scopes: with them `return` leaves no loop of the kernel itself.
@@ -279,6 +280,7 @@ ir_func *ir_lower(ir_module *m, fe_eval *e, const fe_instance *k) {
         if (!l.dead) ir_emit(&l.b, I_return, 0, NULL, 0, NULL);
         lw_host(&l, n->kid[1], n->kid[2]);
         ir_walk(f->body, mark_written, f);
+        lw_check_static(&l);
         ir_walk(f->body, check_groups, &l);
         ir_walk(f->body, clear_marks, NULL);
     }

@@ -198,5 +198,9 @@ void lw_simt(fe_eval *e, ast *node);
 
 /// warps and cluster of the launch clause into f. False after a report.
 bool lw_launch_shape(lower *l, const ast *clauses);
+/// The clause's dependent and static, which names parameters.
+void lw_dependent(lower *l, const ast *clauses);
+/// Reports parameters that are called static and written. After the body has been lowered.
+void lw_check_static(lower *l);
 /// The host region. Parameters are bound in the scope.
 void lw_host(lower *l, const ast *params, const ast *clauses);

@@ -16,20 +16,38 @@ static const ast *entry(const ast *clauses, const char *name) {
     return NULL;
 }
 
-/// What a launch clause may say but no launch does yet is an error, never ignored.
-static void refused_entries(lower *l, const ast *clauses) {
-    for (int i = 0; i < 2; i++) {
-        const ast *s = entry(clauses, i ? "static" : "dependent");
-        if (!s) continue;
-        vm_diag *d = vm_report(l->c, D_E0515, s->span, "'%s' launches cannot be made", s->name);
-        vm_help(l->c, d, "leave it out: launches of one stream run one after the other");
+/// `dependent = true;` and the tensors that no launch in front writes, `static = (b, s);`.
+void lw_dependent(lower *l, const ast *clauses) {
+    const ast *d = entry(clauses, "dependent"), *s = entry(clauses, "static");
+    if (d) {
+        const fe_value *v = fe_expr(l->e, d->kid[0]);
+        if (v->kind == FV_BOOL) l->f->dependent = v->i != 0;
+        else if (!lw_poison(v)) vm_report(l->c, D_E0360, d->span, "'dependent' is true or false, known at compile time");
     }
+    if (!s) return;
+    if (!d) vm_help(l->c, vm_report(l->c, D_E0515, s->span, "'static' without 'dependent'"), "write 'dependent = true;' beside it, or leave 'static' out");
+    const ast *list = s->kid[0];
+    const bool many = list->kind != AST_ID;
+    for (uint32_t i = 0; i < (many ? list->nkids : 1); i++) {
+        const ast *id = many ? list->kid[i] : list;
+        ir_param *p = NULL;
+        for (uint32_t k = 0; k < l->f->nparams && id->kind == AST_ID; k++)
+            if (strcmp(l->f->params[k].name, id->name) == 0 && l->f->params[k].value->type.space == IS_PTR) p = &l->f->params[k];
+        if (p) p->fixed = true;
+        else vm_report(l->c, D_E0515, id->span, "'static' names global tensors among the parameters");
+    }
+}
+
+/// A launch that does not wait cannot promise that nobody else writes what it writes itself.
+void lw_check_static(lower *l) {
+    for (uint32_t i = 0; i < l->f->nparams; i++)
+        if (l->f->params[i].fixed && l->f->params[i].written)
+            vm_report(l->c, D_E0515, l->f->params[i].span, "'%s' is static, but the kernel writes it", l->f->params[i].name);
 }
 
 bool lw_launch_shape(lower *l, const ast *clauses) {
     const ast *warps = entry(clauses, "warps"), *threads = entry(clauses, "threads");
     const ast *which = warps ? warps : threads;
-    refused_entries(l, clauses);
     if (!which || (warps && threads)) {
         vm_diag *d =
             vm_report(l->c, D_E0360, l->f->span, "the launch clause of '%s' says %s", l->f->kernel,

@@ -108,8 +108,8 @@ uint32_t ir_effects(const ir_op *op, ir_effect out[IR_MAX_EFFECTS]) {
         break;
     case I_copy_async:
         if (op->ops[1]->type.space == IS_SHARED && ir_by_engine(op)) { // out of shared memory, as tma_store
-            EFFECT(.view = op->ops[1], .async = true, .proxy = true);
-            EFFECT(.view = op->ops[0], .write = true, .async = true, .proxy = true);
+            EFFECT(.view = op->ops[1], .async = true, .proxy = true, .store = true);
+            EFFECT(.view = op->ops[0], .write = true, .async = true, .proxy = true, .store = true);
             break;
         }
         EFFECT(.view = op->ops[1], .proxy = ir_by_engine(op));
@@ -120,8 +120,8 @@ uint32_t ir_effects(const ir_op *op, ir_effect out[IR_MAX_EFFECTS]) {
         break;
     case I_tma_store:
     case I_tma_reduce:
-        EFFECT(.view = op->ops[1], .async = true, .proxy = true);
-        EFFECT(.view = op->ops[0], .write = true, .async = true, .proxy = true);
+        EFFECT(.view = op->ops[1], .async = true, .proxy = true, .store = true);
+        EFFECT(.view = op->ops[0], .write = true, .async = true, .proxy = true, .store = true);
         break;
     case I_wgmma:
         for (int i = 0; i < 2; i++)

@@ -17,6 +17,7 @@ typedef struct {
     bool async;    // lands later: at wait_group or wait_value
     bool manual;   // lands on a barrier that the program waits for
     bool proxy;    // through the asynchronous proxy
+    bool store;    // of the copy engine, out of shared memory
 } ir_effect;
 enum { IR_MAX_EFFECTS = 4 };
 /// A copy from global to shared memory.

@@ -15,6 +15,7 @@ typedef struct {
     int64_t index;
     bool write, atomic;
     bool flying;           // has not landed: no barrier helps yet
+    bool store;            // flying: of the copy engine's stores, which wait_stores waits for
     bool settled;          // a barrier has passed; kept only for the proxy fence
 } access_t;
 
@@ -38,7 +39,7 @@ typedef struct {
 static bool same(const access_t *a, const access_t *b) {
     return a->root == b->root && a->lo == b->lo && a->hi == b->hi && a->fixed == b->fixed &&
            a->index == b->index && a->write == b->write && a->atomic == b->atomic &&
-           a->flying == b->flying && a->settled == b->settled;
+           a->flying == b->flying && a->store == b->store && a->settled == b->settled;
 }
 
 static void add(walker *w, access_set *s, const access_t *a) {
@@ -86,7 +87,7 @@ static bool conflicts(const access_t *a, const access_t *b) {
 static bool describe(const ir_effect *e, access_t *a) {
     const ir_value *root = ir_memory_of(e->view);
     if (!root) return false;
-    *a = (access_t){.root = root, .write = e->write, .atomic = e->atomic, .flying = e->async};
+    *a = (access_t){.root = root, .write = e->write, .atomic = e->atomic, .flying = e->async, .store = e->store};
     if (root->type.space == IS_PTR) {
         a->global = true;
         const ir_func *f = e->view->def->parent->func;
@@ -124,6 +125,7 @@ static void name_barrier(ir_op *sync) {
 }
 
 static void proxy_fence(walker *w, ir_op *op) {
+    if (op->prev && op->prev->inst == I_fence && ir_int(op->prev, AT_proxy, 0)) return; // of an earlier walk
     ir_op *f = put(w, op, I_fence);
     ir_set_int(f, AT_proxy, 1);
     ir_set_str(f, AT_scope, "block");
@@ -141,6 +143,18 @@ static void barrier_before(walker *w, ir_op *op, access_set *s, bool fence) {
             if (s->at[i].flying) add(w, &r, &s->at[i]);
         *s = r;
     } else settle(w, s);
+}
+
+// The issuer of stores out of shared memory waits until they have read it, or have landed.
+static void stores_before(walker *w, ir_op *op, access_set *s, bool landed) {
+    if (!w->dry) {
+        ir_op *x = put(w, op, I_wait_stores);
+        if (landed) ir_set_int(x, AT_keep, 1);
+    }
+    access_set r = {0};
+    for (uint32_t i = 0; i < s->n; i++)
+        if (!s->at[i].store || (s->at[i].write && !landed)) add(w, &r, &s->at[i]);
+    *s = r;
 }
 
 typedef struct {
@@ -182,22 +196,27 @@ static void step(walker *w, ir_op *op, access_set *s) {
             add(w, &kept, &a);
         }
     }
-    bool sync = false, fence = false;
+    bool sync = false, fence = false, read = false, landed = false;
     for (uint32_t i = 0; i < s->n; i++)
         for (uint32_t k = 0; k < own.n; k++) {
             const access_t *a = &s->at[i], *b = &own.at[k];
+            if (a->store && !(a->write && b->store) && conflicts(a, b)) { // a store reads its source, or has not landed
+                read = true;
+                landed |= a->write;
+            }
             if (a->flying || !conflicts(a, b)) continue;
             if (proxy && a->write && !a->global && !b->write) fence = true;
             else if (!a->settled) sync = true;
         }
-    if (sync || fence) barrier_before(w, op, s, fence);
+    if (read) stores_before(w, op, s, landed);
+    if (sync || fence || read) barrier_before(w, op, s, fence);
     join(w, s, &kept);
 }
 
 // What this group has written by ordinary stores and another role reads through the asynchronous proxy: the
 // arrival that hands it over comes after a fence of the writers.
 static void fence_before_arrival(walker *w, ir_op *op, const access_set *s) {
-    if (w->dry || !w->proxies) return;
+    if (w->dry || !w->proxies || (op->prev && op->prev->inst == I_fence && ir_int(op->prev, AT_proxy, 0))) return;
     for (uint32_t i = 0; i < s->n; i++) {
         const access_t *a = &s->at[i];
         if (!a->write || a->global || a->flying || !a->root) continue;
@@ -216,7 +235,7 @@ static void land(walker *w, access_set *s, bool reads, bool all) {
     s->n = 0;
     for (uint32_t i = 0; i < old.n; i++) {
         access_t a = old.at[i];
-        const bool lands = a.flying && reads != a.write;
+        const bool lands = a.flying && !a.store && reads != a.write;
         if (!lands || !all) add(w, s, &a);
         if (!lands) continue;
         a.flying = false;
@@ -406,12 +425,20 @@ static bool region(walker *w, ir_region *r, access_set *s) {
         case I_wait_value:
             if (ir_int(op, AT_count, 0) >= 0) land(w, s, true, ir_int(op, AT_count, 0) == 0);
             break;
+        case I_wait_stores: {
+            const access_set t = copy_of(w, s);
+            s->n = 0;
+            for (uint32_t i = 0; i < t.n; i++)
+                if (!t.at[i].store || (t.at[i].write && !ir_int(op, AT_keep, 0))) add(w, s, &t.at[i]);
+            break;
+        }
         case I_fence:
-            if (ir_int(op, AT_proxy, 0)) {
+            if (ir_int(op, AT_proxy, 0)) { // with a barrier behind it nothing is left but what flies
+                const bool all = op->next && op->next->inst == I_sync;
                 access_set t = copy_of(w, s);
                 s->n = 0;
                 for (uint32_t i = 0; i < t.n; i++)
-                    if (!t.at[i].settled) add(w, s, &t.at[i]);
+                    if (all ? t.at[i].flying : !t.at[i].settled) add(w, s, &t.at[i]);
             }
             break;
         case I_arrive:

@@ -222,6 +222,10 @@ static void put_func(printer *p, const ir_func *f) {
             vm_put(t, "%swritten", sep);
             sep = ", ";
         }
+        if (q->fixed) {
+            vm_put(t, "%sstatic", sep);
+            sep = ", ";
+        }
         if (q->alias) {
             vm_put(t, "%salias", sep);
             sep = ", ";
@@ -241,6 +245,7 @@ static void put_func(printer *p, const ir_func *f) {
     }
     vm_put(t, " warps %d", f->warps);
     if (f->regs) vm_put(t, " regs %d", f->regs);
+    if (f->dependent) vm_put(t, " dependent");
     if (f->cluster[0] != 1 || f->cluster[1] != 1 || f->cluster[2] != 1)
         vm_put(t, " cluster [%d, %d, %d]", f->cluster[0], f->cluster[1], f->cluster[2]);
     if (f->shared_bytes) vm_put(t, " smem %u", f->shared_bytes);

@@ -69,6 +69,7 @@ int ir_text_option(ir_text *p, vm_span at, const char *name, char kind, int64_t 
     else if (strcmp(name, "kernel") == 0 && kind == 's') f->kernel = s;
     else if (strcmp(name, "layouts") == 0 && kind == 'n') f->has_layouts = true;
     else if (strcmp(name, "relaid") == 0 && kind == 'n') f->relaid = true;
+    else if (strcmp(name, "dependent") == 0 && kind == 'n') f->dependent = true;
     else if (strcmp(name, "cluster") == 0 && kind == 'v' && p->ints.n == 3) {
         for (int d = 0; d < 3; d++) {
             if (p->ints.at[d] < 1 || p->ints.at[d] > 1024)
@@ -92,6 +93,7 @@ int ir_text_param_option(ir_text *p, vm_span at, const char *name, int64_t i, co
     if (strcmp(name, "align") == 0 && i >= 1 && i <= 1 << 20) q->align = (int)i;
     else if (strcmp(name, "written") == 0 && !s) q->written = true;
     else if (strcmp(name, "alias") == 0 && !s) q->alias = true;
+    else if (strcmp(name, "static") == 0 && !s) q->fixed = true;
     else if (strcmp(name, "name") == 0 && s) q->name = q->value->name = s;
     else return ir_text_error(p, at, "unknown parameter attribute '%s'", name);
     return 1;

@@ -241,7 +241,8 @@ static bool host_code(const ir_op *op) {
     const uint8_t cls = vm_insts[op->inst].cls;
     if (op->inst == I_role || op->inst == I_simt || op->inst == I_fetch) return false;
     if (op->inst == I_const || cls == C_CONTROL) return true;
-    if (op->inst == I_host_check || op->inst == I_host_extent || op->inst == I_host_launch) return true;
+    if (op->inst == I_host_check || op->inst == I_host_extent || op->inst == I_host_tensor || op->inst == I_host_launch)
+        return true;
     return cls == C_ELEM || cls == C_CMP || cls == C_SELECT || cls == C_CAST;
 }
 

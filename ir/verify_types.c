@@ -462,7 +462,7 @@ static bool check_thread(ir_checker *k, const ir_op *op) {
 
 static bool check_misc(ir_checker *k, const ir_op *op) {
     const bool host_only =
-        op->inst == I_host_check || op->inst == I_host_extent || op->inst == I_host_launch;
+        op->inst == I_host_check || op->inst == I_host_extent || op->inst == I_host_tensor || op->inst == I_host_launch;
     NEED(host_only <= k->host, "only in the host region");
     switch (op->inst) {
     case I_assert:
@@ -478,6 +478,14 @@ static bool check_misc(ir_checker *k, const ir_op *op) {
              "attribute 'param' names no pointer");
         NEED(op->nops <= LAYOUT_MAX_RANK, "too many extents");
         for (uint32_t i = 0; i < op->nops; i++) NEED(is_int(op->ops[i]), "extent is no integer");
+        return true;
+    }
+    case I_host_tensor: {
+        const int64_t p = ir_int(op, AT_param, -1);
+        const ir_attr *box = ir_get(op, AT_box);
+        NEED(p >= 0 && p < k->f->nparams && k->f->params[p].value->type.space == IS_PTR, "attribute 'param' names no pointer");
+        NEED(box && box->n >= 1 && box->n <= 5 && op->nops == 2 * box->n - 1, "needs 'box' of 1 to 5 extents, as many extents and one stride less");
+        for (uint32_t i = 0; i < op->nops; i++) NEED(is_int(op->ops[i]), "operand is no integer");
         return true;
     }
     case I_host_launch:

@@ -1,27 +1,86 @@
 // SPDX-License-Identifier: Apache-2.0
 // Launching: arguments become codes, the host region checks them and gives the grid, and the driver or
 // the VM runs the kernel. Nothing here allocates once a plan exists.
+#include <stddef.h>
 #include <string.h>
 #include "runtime/runtime.h"
 
 // ---- plans --------------------------------------------------------------------------------------
 
+static rt_tensor_map *map_at(const tilus_plan *p, size_t i) {
+    return (rt_tensor_map *)(((uintptr_t)p->map + 63) / 64 * 64) + i;
+}
+
+/// What a plain launch cannot say.
+static void add_attributes(tilus_plan *p) {
+    const ir_func *f = p->kernel->func;
+    rt_launch_config *l = &p->config;
+    l->attrs = p->attrs;
+    if (f->cluster[0] * f->cluster[1] * f->cluster[2] > 1) {
+        rt_launch_attribute *a = &p->attrs[l->nattrs++];
+        a->id = CU_LAUNCH_CLUSTER;
+        for (int d = 0; d < 3; d++) a->cluster[d] = (unsigned)f->cluster[d];
+    }
+    if (f->dependent) {
+        rt_launch_attribute *a = &p->attrs[l->nattrs++];
+        a->id = CU_LAUNCH_DEPENDENT;
+        a->allowed = 1;
+    }
+}
+
+/// CUtensorMapDataType: it decides the element's size and how reductions add.
+static int map_type(vm_dtype t) {
+    switch (t) {
+    case T_f16: return 6;
+    case T_bf16: return 9;
+    case T_f32: case T_tf32: return 7;
+    case T_f64: return 8;
+    case T_u32: return 2;
+    case T_i32: return 3;
+    case T_u64: return 4;
+    case T_i64: return 5;
+    default: return vm_mem_bits(t) <= 8 ? 0 : vm_mem_bits(t) == 16 ? 1 : 2;
+    }
+}
+
+/// Tensor maps for a launch, those anew whose tensor has moved or changed its shape.
+static tilus_status encode_maps(tilus_plan *p, const ir_launch *l) {
+    tilus_context *c = p->kernel->module->ctx;
+    static const uint32_t ones[5] = {1, 1, 1, 1, 1};
+    if (!l->maps || c->device == TILUS_DEVICE_VM) return TILUS_OK;
+    if (!c->cu.tensor_map) return rt_fail(c, TILUS_DRIVER_TOO_OLD, "launch of %s: the driver knows no tensor maps", p->kernel->func->name);
+    for (uint32_t i = 0; i < l->maps; i++) {
+        const ir_tensor_map *m = &l->map[i];
+        if (p->mapped && !memcmp(m, &p->launch.map[i], sizeof *m)) continue;
+        const int swizzle = m->swizzle == 128 ? 3 : m->swizzle == 64 ? 2 : m->swizzle == 32 ? 1 : 0;
+        p->mapped = false; // until all are made
+        const tilus_status s = rt_cu(c, c->cu.tensor_map(map_at(p, i), map_type(m->elem), (uint32_t)m->rank, m->base, m->extent, m->stride + 1,
+                                                         m->box, ones, 0, swizzle, 2, 0), "cuTensorMapEncodeTiled");
+        if (s != TILUS_OK) return s;
+    }
+    p->mapped = true;
+    return TILUS_OK;
+}
+
 tilus_status rt_plan_new(tilus_kernel *k, tilus_plan **out) {
     tilus_context *c = k->module->ctx;
-    const size_t n = k->func->nparams + 1;
+    const size_t maps = ir_map_count(k->func), n = k->func->nparams + maps + 1;
     tilus_plan *p = rt_alloc(c, sizeof *p);
     if (!p) return rt_no_memory(c);
     p->kernel = k;
+    p->map = maps ? rt_alloc(c, (maps + 1) * sizeof *p->map) : NULL; // one more: room to align
     p->code = rt_alloc(c, n * sizeof *p->code);
     p->spare = rt_alloc(c, n * sizeof *p->spare);
     p->params = rt_alloc(c, n * sizeof *p->params);
     p->args = rt_alloc(c, n * sizeof *p->args);
     p->spare_args = rt_alloc(c, n * sizeof *p->spare_args);
-    if (!p->code || !p->spare || !p->params || !p->args || !p->spare_args) {
+    if ((maps && !p->map) || !p->code || !p->spare || !p->params || !p->args || !p->spare_args) {
         rt_plan_free(p);
         return rt_no_memory(c);
     }
     p->threads = (unsigned)k->func->warps * 32;
+    for (size_t i = 0; i < maps; i++) p->params[k->func->nparams + i] = map_at(p, i);
+    add_attributes(p);
     *out = p;
     return TILUS_OK;
 }
@@ -29,7 +88,8 @@ tilus_status rt_plan_new(tilus_kernel *k, tilus_plan **out) {
 void rt_plan_free(tilus_plan *p) {
     if (!p) return;
     tilus_context *c = p->kernel->module->ctx;
-    const size_t n = p->kernel->func->nparams + 1;
+    const size_t maps = ir_map_count(p->kernel->func), n = p->kernel->func->nparams + maps + 1;
+    rt_free(c, p->map, (maps + 1) * sizeof *p->map);
     rt_free(c, p->code, n * sizeof *p->code);
     rt_free(c, p->spare, n * sizeof *p->spare);
     rt_free(c, p->params, n * sizeof *p->params);
@@ -119,19 +179,22 @@ tilus_status tilus_plan_update(tilus_plan *p, const tilus_arg *args, size_t n) {
     tilus_context *c = k->module->ctx;
     tilus_status s = take_args(p, args, n);
     if (s != TILUS_OK) return s;
-    ir_launch l = {0};
+    ir_launch l;
     if (!ir_host_eval(k->func, p->spare_args, &l)) return rt_fail(c, TILUS_LAUNCH_REFUSED, "%s", l.error);
     const unsigned shared = (unsigned)(k->func->shared_bytes + l.dynamic_shared);
     s = allow_shared(k, shared);
+    if (s == TILUS_OK) s = encode_maps(p, &l);
     if (s != TILUS_OK) return s;
     for (uint32_t i = 0; i < k->func->nparams; i++) {
         p->args[i] = p->spare_args[i];
         p->code[i] = p->spare[i];
         p->params[i] = &p->code[i]; // little-endian: a narrow value is its first bytes
     }
-    p->launch = l;
+    memcpy(&p->launch, &l, offsetof(ir_launch, map) + l.maps * sizeof *l.map);
     p->shared = shared;
-    for (int i = 0; i < 3; i++) p->grid[i] = (unsigned)l.grid[i];
+    for (int i = 0; i < 3; i++) p->grid[i] = p->config.grid[i] = (unsigned)l.grid[i];
+    memcpy(p->config.block, (unsigned[]){p->threads, 1, 1}, sizeof p->config.block);
+    p->config.shared = shared;
     p->ready = true;
     return TILUS_OK;
 }
@@ -201,7 +264,10 @@ tilus_status tilus_launch_prepared(tilus_plan *p, tilus_stream st) {
     if (c->device == TILUS_DEVICE_VM) return run_vm(p);
     int rc = c->cu.ctx_push(c->primary);
     if (rc) return rt_cu(c, rc, "cuCtxPushCurrent");
-    rc = c->cu.launch(k->cu_func, p->grid[0], p->grid[1], p->grid[2], p->threads, 1, 1, p->shared, st, p->params, NULL);
+    if (p->config.nattrs && c->cu.launch_ex) {
+        p->config.stream = st;
+        rc = c->cu.launch_ex(&p->config, k->cu_func, p->params, NULL);
+    } else rc = c->cu.launch(k->cu_func, p->grid[0], p->grid[1], p->grid[2], p->threads, 1, 1, p->shared, st, p->params, NULL);
     rt_leave(c);
     if (c->device == TILUS_DEVICE_VGPU) flush_line(c);
     return rc ? rt_cu(c, rc, k->func->name) : TILUS_OK;

@@ -154,11 +154,35 @@ static int null_launch(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned 
     return 0;
 }
 static int null_launch_ex(const void *config, void *f, void **params, void **extra) {
-    (void)config;
     (void)f;
-    (void)params;
     (void)extra;
     NOTE(launch_ex);
+    const rt_launch_config *l = config;
+    memcpy(null->grid, l->grid, sizeof null->grid);
+    memcpy(null->block, l->block, sizeof null->block);
+    null->shared = l->shared;
+    null->params = params;
+    memset(null->cluster, 0, sizeof null->cluster);
+    null->dependent = 0;
+    for (unsigned i = 0; i < l->nattrs; i++) {
+        if (l->attrs[i].id == CU_LAUNCH_CLUSTER) memcpy(null->cluster, l->attrs[i].cluster, sizeof null->cluster);
+        if (l->attrs[i].id == CU_LAUNCH_DEPENDENT) null->dependent = (unsigned)l->attrs[i].allowed;
+    }
+    return 0;
+}
+static int null_tensor_map(void *map, int type, uint32_t rank, void *address, const uint64_t *dims, const uint64_t *strides, const uint32_t *box,
+                           const uint32_t *element_strides, int interleave, int swizzle, int l2_promotion, int oob_fill) {
+    (void)element_strides;
+    (void)interleave;
+    (void)l2_promotion;
+    (void)oob_fill;
+    NOTE(tensor_map);
+    memset(map, 0, 128);
+    memcpy(map, &address, sizeof address);
+    null->map = (rt_null_map){.type = type, .rank = rank, .address = address, .swizzle = swizzle};
+    memcpy(null->map.dims, dims, rank * sizeof *dims);
+    memcpy(null->map.box, box, rank * sizeof *box);
+    if (rank > 1) memcpy(null->map.strides, strides, (rank - 1) * sizeof *strides);
     return 0;
 }
 static int null_mem_alloc(uint64_t *p, size_t n) {

@@ -39,6 +39,32 @@ enum {
 };
 extern const char *const rt_driver_symbols[RT_CALL_count_];
 
+/// CUlaunchConfig and CUlaunchAttribute.
+typedef struct {
+    int id, pad;
+    union {
+        char bytes[64];
+        unsigned cluster[3];
+        int allowed;
+    };
+} rt_launch_attribute;
+enum { CU_LAUNCH_CLUSTER = 4, CU_LAUNCH_DEPENDENT = 6 };
+typedef struct {
+    unsigned grid[3], block[3], shared;
+    void *stream;
+    rt_launch_attribute *attrs;
+    unsigned nattrs;
+} rt_launch_config;
+
+/// Arguments of cuTensorMapEncodeTiled.
+typedef struct {
+    int type;
+    uint32_t rank, box[5];
+    void *address;
+    uint64_t dims[5], strides[4];
+    int swizzle;
+} rt_null_map;
+
 /// A driver that has no GPU: it records its calls and fails when told to. One a thread: a table made
 /// by rt_null_driver acts on the rt_null that its thread set last.
 typedef struct {
@@ -53,6 +79,8 @@ typedef struct {
     const char *jit_info, *jit_error; // logs of module_load
     int registers, local;
     unsigned grid[3], block[3], shared;   // of the last launch
+    unsigned cluster[3], dependent;       // of the last cuLaunchKernelEx
+    rt_null_map map;                      // encoded last
     void **params;               // of the last launch
     int max_dynamic;             // last CU_FUNC_MAX_DYNAMIC_SHARED
 } rt_null;
@@ -160,6 +188,10 @@ struct tilus_kernel {
     tilus_plan *scratch;         // of tilus_launch
 };
 
+typedef struct {
+    _Alignas(64) uint8_t bytes[128];
+} rt_tensor_map;
+
 struct tilus_plan {
     tilus_kernel *kernel;
     tilus_plan *next;
@@ -169,6 +201,10 @@ struct tilus_plan {
     uint64_t *code, *spare;      // nparams values
     void **params;
     ir_arg *args, *spare_args;
+    rt_tensor_map *map;          // as many as the kernel needs, behind the values in params
+    bool mapped;                 // they are those of launch.map
+    rt_launch_attribute attrs[2];
+    rt_launch_config config;     // for cuLaunchKernelEx, if there are attributes
 };
 
 /// What kernels print on the VM and on the virtual GPU, in pieces; the context's log gets lines.

@@ -243,6 +243,12 @@ static int vgpu_launch_ex(const void *config, void *f, void **params, void **ext
     return run(m, f, &out);
 }
 
+static int vgpu_tensor_map(void *map, int type, uint32_t rank, void *address, const uint64_t *dims, const uint64_t *strides,
+                           const uint32_t *box, const uint32_t *element_strides, int interleave, int swizzle, int l2_promotion,
+                           int oob_fill) {
+    return vg_tensor_map_encode(map, type, rank, address, dims, strides, box, element_strides, interleave, swizzle, l2_promotion, oob_fill);
+}
+
 // ---- memory -------------------------------------------------------------------------------------
 
 static int vgpu_mem_alloc(uint64_t *p, size_t n) {

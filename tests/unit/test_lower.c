@@ -262,7 +262,7 @@ static const struct {
     {"kernel k(n: i32, w: global i32[n]) launch { grid = n; warps = 33; } { w[0] = 1; }\n", NULL, "E0360"},
     {"kernel k(n: i32, w: global i32[n]) launch { grid = n; threads = 100; } { w[0] = 1; }\n", NULL, "E0360"},
     {"kernel k(n: i32, w: global i32[n]) launch { warps = 1; } { w[0] = 1; }\n", NULL, "E0360"},
-    {"kernel k(n: i32, w: global i32[n]) launch { grid = n; warps = 1; dependent = true; } { w[0] = 1; }\n", NULL, "E0515"},
+    {"kernel k(n: i32, w: global i32[n]) launch { grid = n; warps = 1; static = w; } { w[0] = 1; }\n", NULL, "E0515"},
     {"kernel k(n: i32, w: global i32[n]) launch { grid = n; } { w[0] = 1; }\n", NULL, "E0360"},
     {"kernel k(n: i32, w: global i32[n]) launch { grid = block.x; warps = 1; } { w[0] = 1; }\n", NULL, "E0359"},
     {"kernel k(n: i32, w: reg i32[8]) launch { grid = n; warps = 1; } { }\n", NULL, "E0359"},

@@ -209,7 +209,7 @@ static void refused_pipelines(void **s) {
     no_pipeline(LOOP("stages = 3", FETCH "    %z = load %g : reg f32[64]\n    store %s, %z\n"), "E0512", "written here");
     no_pipeline(F("  for %0, %n, %1 {stages = 2} {\n    (%i: i32):\n" FETCH "    yield\n  }\n  %x = load %s : reg f32[64]\n"), "E0512", "outside of the loop");
     no_pipeline(LOOP("stages = 3", ""), "E0510", "no 'fetch'");
-    no_pipeline(LOOP("stages = 3, via = \"bulk\"", FETCH "    return\n"), "E0510", "'return' leaves it");
+    no_pipeline(LOOP("stages = 3, via = \"bulk\"", FETCH "    %q = lt %i, %n : bool\n    if %q {\n      return\n    } {\n    }\n"), "E0510", "'return' leaves it");
 }
 
 static void bounds(void **s) {
