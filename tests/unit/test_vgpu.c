@@ -29,6 +29,8 @@ static uint32_t rnd(void) {
     return (uint32_t)(seed >> 24);
 }
 
+static uint32_t sign(uint32_t x, unsigned bits) { return (x ^ 1u << (bits - 1)) - (1u << (bits - 1)); }
+
 typedef struct {
     unsigned grid, block, cluster, shared;
     uint64_t schedule, max_steps;
@@ -408,8 +410,7 @@ static void clusters(void **state) {
 static uint32_t spaces_want(uint32_t x, uint32_t t) {
     (void)t;
     static const uint32_t table[4] = {11, 22, 33, 44};
-    const uint16_t h = (uint16_t)(x >> 16);
-    return table[x & 3] + (uint32_t)(int32_t)(int16_t)h + (x & 0xff) + 5 + x;
+    return table[x & 3] + sign(x >> 16, 16) + (x & 0xff) + 5 + x;
 }
 
 static void spaces(void **state) {
@@ -446,7 +447,7 @@ static void widths(void **state) {
             uint32_t want = copy[i];
             if ((i & 3) == 1) {
                 const uint32_t x = in_[i * 7 % N];
-                const uint32_t v = ((x >> 8 & 0xff) + (uint32_t)(int32_t)(int8_t)(x >> 16) + (uint32_t)(int32_t)(int16_t)x) ^ (x >> 16);
+                const uint32_t v = ((x >> 8 & 0xff) + sign(x >> 16 & 0xff, 8) + sign(x & 0xffff, 16)) ^ (x >> 16);
                 want = (want & 0x00ff0000) | (v & 0xffff) | (x >> 16 & 0xff) << 24;
             }
             assert_int_equal(out_[i], want);
