@@ -3,6 +3,7 @@
 // `guard` to the dimensions where it cannot; sets `align` from the divisors of origins and strides.
 // An upper bound has the form  x + slack <= sym * p / q  (sym absent: a constant), exact in rationals:
 // a loop's index stays a step below its end, a block's index one below its extent of the grid.
+#include "ir/infer.h"
 #include "ir/pass.h"
 
 typedef struct {
@@ -415,6 +416,44 @@ static int64_t alignment(const prover *k, const ir_value *view, const ir_access 
     return m >= 8 ? (int64_t)(m / 8) : 1;
 }
 
+// ---- elements that share bytes ------------------------------------------------------------------
+
+/// What a store or copy of elements of fewer than 8 bits must fulfil on every executor, so that no byte is
+/// written by two threads or in part. More than that, such as paddings of shared memory, the code
+/// generator asks for. False after a report.
+static bool whole_bytes(const ir_op *op, const ir_value *view, const bool *guarded) {
+    const unsigned bits = vm_mem_bits(view->type.elem);
+    if (bits >= 8) return true;
+    uint64_t unit = 8;
+    while (unit > 1 && unit / 2 * bits % 8 == 0) unit /= 2;
+    ir_access a;
+    const int along = infer_contiguous_dim(view);
+    if (along < 0 || !ir_trace(view, &a) || a.root->inst == I_reshape) return true;
+    int c = 0;
+    while (c < a.rank && a.d[c].view_dim != along) c++;
+    const ir_type *root = &a.root->res[0]->type;
+    const shared_layout *sh = root->shared;
+    if (c == a.rank || (sh && (c != a.rank - 1 || !sh->nmodes || sh->mode_stride[sh->nmodes - 1] != 1))) return true;
+    bool ok = a.d[c].constant % (int64_t)unit == 0;
+    for (uint32_t i = 0; i < a.d[c].n; i++) ok = ok && ir_divisor(a.d[c].origin[i]) % unit == 0;
+    const bool store = op->inst == I_store;
+    if (store) {
+        const ir_type *t = &op->ops[1]->type;
+        ok = ok && t->dim[along] % (int64_t)unit == 0 && (!t->reg || layout_run(t->reg, along) % (int)unit == 0);
+    }
+    if (guarded[c] && view->type.space == IS_GLOBAL) { // what hangs over the end is not written
+        uint32_t open = 1;
+        for (int d = 0; d < c; d++) open += root->dim[d] < 0;
+        ok = ok && (root->dim[c] < 0 ? ir_divisor(a.root->ops[open]) : (uint64_t)root->dim[c]) % unit == 0;
+    }
+    if (ok) return true;
+    vm_comp *comp = op->parent->func->comp;
+    vm_diag *d = vm_report(comp, D_E0410, op->span, "this %s of %s does not begin and end on whole bytes%s", store ? "store" : "copy",
+                           vm_dtype_name(view->type.elem), store ? " for each thread" : "");
+    vm_help(comp, d, "make offsets and extents multiples of %u elements, and say so by 'requires'", (unsigned)unit);
+    return false;
+}
+
 static void visit(ir_op *op, void *user) {
     prover *k = user;
     k->at = op;
@@ -460,6 +499,9 @@ static void visit(ir_op *op, void *user) {
         const int64_t m = alignment(k, views[i], &a);
         if (m < align) align = m;
     }
+    if (op->inst == I_store || op->inst == I_copy || vm_insts[op->inst].cls == C_ASYNC)
+        for (int i = 0; i < 2 && views[i] && (i == 0 || op->inst != I_store); i++)
+            if (!whole_bytes(op, views[i], need)) break;
     int32_t dims[LAYOUT_MAX_RANK];
     uint32_t n = 0;
     for (int d = 0; d < LAYOUT_MAX_RANK; d++)
