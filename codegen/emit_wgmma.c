@@ -150,10 +150,33 @@ static LLVMValueRef *registers_of(cg *g, ir_op *op, const layout *natural) {
     return w;
 }
 
-/// The accumulator begins as zeros: the first instruction need not read it.
-static bool is_zero(const ir_value *v) {
-    const ir_value *x = v->def && v->def->inst == I_full ? v->def->ops[0] : NULL;
-    return x && x->def && x->def->inst == I_const && ir_int(x->def, AT_value, 1) == 0;
+/// The fence that makes registers written so far fit for products. It names them, so that nothing that writes
+/// them comes after it. Those that the products write, and constants, which would be made where they are used,
+/// go through it; operands are only looked at, for others may need them too.
+static void fence(cg *g, cg_tile *acc, LLVMValueRef *a, uint32_t na) {
+    vm_text c = {.arena = g->arena};
+    const uint32_t n = (acc ? acc->nwords : 0) + na;
+    LLVMTypeRef *type = vm_newn(g->arena, LLVMTypeRef, n + 1);
+    LLVMValueRef *x = vm_newn(g->arena, LLVMValueRef, n + 1), **from = vm_newn(g->arena, LLVMValueRef *, n + 1);
+    uint32_t tied = 0, all = 0;
+    for (uint32_t i = 0; acc && i < acc->nwords; i++) from[tied++] = &acc->word[i];
+    for (uint32_t i = 0; i < na; i++)
+        if (LLVMIsConstant(a[i])) from[tied++] = &a[i];
+    for (uint32_t i = 0; i < tied; i++) {
+        x[all++] = *from[i];
+        type[i] = LLVMTypeOf(*from[i]);
+        vm_put(&c, "=%s,", type[i] == g->t_f32 ? "f" : "r");
+    }
+    for (uint32_t i = 0; i < tied; i++) vm_put(&c, "%u,", i);
+    for (uint32_t i = 0; i < na; i++)
+        if (!LLVMIsConstant(a[i])) {
+            x[all++] = a[i];
+            vm_put(&c, "r,");
+        }
+    vm_put(&c, "~{memory}");
+    LLVMTypeRef ret = tied == 0 ? g->t_void : tied == 1 ? type[0] : LLVMStructTypeInContext(g->ctx, type, tied, false);
+    LLVMValueRef r = cg_asm(g, "wgmma.fence.sync.aligned;", vm_text_end(&c), ret, all, x, true);
+    for (uint32_t i = 0; i < tied; i++) *from[i] = tied == 1 ? r : LLVMBuildExtractValue(g->b, r, i, "");
 }
 
 void emit_wgmma(cg *g, ir_op *op) {
@@ -187,8 +210,8 @@ void emit_wgmma(cg *g, ir_op *op) {
     LLVMValueRef sb = start_of(g, &ob, 0, false), *sa = vm_newn(g->arena, LLVMValueRef, (size_t)reps);
     for (int64_t i = 0; i < reps && !f.regs; i++) sa[i] = start_of(g, &oa, i * stride, true);
     if (ir_int(op, AT_proxy, 0)) cg_call(g, "llvm.nvvm.fence.proxy.async.shared_cta", g->t_void, 0, NULL);
-    if (ir_int(op, AT_fence, 0)) cg_asm(g, "wgmma.fence.sync.aligned;", "~{memory}", g->t_void, 0, NULL, true);
-    const bool zero = is_zero(op->ops[2]);
+    const bool zero = infer_wgmma_fresh(op), carried = op->ops[2]->type.inflight && !(op->ops[2]->def && op->ops[2]->def->inst == I_full);
+    if (ir_int(op, AT_fence, 0)) fence(g, zero || carried ? NULL : r, ra, ra ? cg_ni32(a->elem, (uint32_t)ch.a->slots) : 0);
     for (int64_t k0 = 0; k0 < k; k0 += f.depth)
         for (int64_t i = 0; i < reps; i++)
             for (int64_t n0 = 0; n0 < n;) {

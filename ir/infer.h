@@ -23,6 +23,8 @@ bool infer_dot(vm_arena *ar, const ir_op *op, int threads, const layout *a, cons
                const layout *c, infer_dot_choice *out, const char **why);
 /// infer_wgmma.c: the same for wgmma; a is NULL where it comes from shared memory, b always does.
 bool infer_wgmma(vm_arena *ar, const ir_op *op, int threads, const layout *a, infer_dot_choice *out, const char **why);
+/// Whether its accumulator is zeros, which it need not read.
+bool infer_wgmma_fresh(const ir_op *op);
 /// PTX's name of an operand type of wgmma; NULL: it is none.
 const char *infer_wgmma_type(vm_dtype t);
 /// Columns that the next instruction takes when `left` remain, operands of type a.

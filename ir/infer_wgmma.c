@@ -24,6 +24,11 @@ int infer_wgmma_columns(vm_dtype a, int64_t left) {
     return whole && n > 32 ? n / 16 * 16 : n;
 }
 
+bool infer_wgmma_fresh(const ir_op *op) {
+    const ir_op *full = op->ops[2]->def, *x = full && full->inst == I_full ? full->ops[0]->def : NULL;
+    return x && x->inst == I_const && ir_int(x, AT_value, 1) == 0;
+}
+
 /// f32 * f32 has no instruction: its operands would lose bits without notice.
 static bool types(const ir_op *op) {
     const vm_dtype a = op->ops[0]->type.elem, b = op->ops[1]->type.elem, c = op->res[0]->type.elem;

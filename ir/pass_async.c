@@ -235,7 +235,8 @@ static void collect(ir_op *op, void *user) {
     while (last && between_products(last)) last = last->prev;
     // Products with registers as operand are groups of their own: the sooner each lands, the sooner its
     // registers are free.
-    if (last && last->inst == I_wgmma && !is_tile(op->ops[0]) && !is_tile(last->ops[0])) x.leads = false;
+    if (last && last->inst == I_wgmma && !is_tile(op->ops[0]) && !is_tile(last->ops[0]))
+        x.leads = !infer_wgmma_fresh(op) && !(op->ops[2]->type.inflight && !(op->ops[2]->def && op->ops[2]->def->inst == I_full));
     vm_push(w->arena, &w->sites, x);
 }
 
