@@ -23,6 +23,7 @@ cp -r programs "$out/$name/programs"
 find "$out/$name/programs" -name 'meson.build' -delete
 cp -r tests/diff tests/gpu "$out/$name/tests/"
 cp -r tools/bench "$out/$name/bench"
+install -s build-static/tests/calibrate "$out/$name/tests/calibrate"
 cp README.md CHANGELOG.md LICENSE "$out/$name/"
 cat > "$out/$name/test" <<'END'
 #!/bin/sh

@@ -162,11 +162,21 @@ F32(neg, vga_u(VGA_X) ^ 0x80000000u)
 #define DX vga_d(a[l])
 #define DY vga_d(b[l])
 #define DZ vga_d(c[l])
-VGA_EXEC64(add_f64, vga_du(DX + DY))
-VGA_EXEC64(sub_f64, vga_du(DX - DY))
-VGA_EXEC64(mul_f64, vga_du(DX *DY))
-VGA_EXEC64(fma_f64, vga_du(fma(DX, DY, DZ)))
-VGA_EXEC64(div_f64, vga_du(DX / DY))
+/// f64 keeps the NaN of its first operand that is one, made quiet, as the hardware may.
+static VGA_INLINE uint64_t out64(double r, uint64_t x, uint64_t y, uint64_t z) {
+    const uint64_t quiet = 0x8000000000000ull;
+    const double dx = vga_d(x), dy = vga_d(y), dz = vga_d(z);
+    const uint64_t nan = dx != dx   ? x | quiet
+                         : dy != dy ? y | quiet
+                         : dz != dz ? z | quiet
+                                    : 0xfff8000000000000ull;
+    return r != r ? nan : vga_du(r);
+}
+VGA_EXEC64(add_f64, out64(DX + DY, a[l], b[l], b[l]))
+VGA_EXEC64(sub_f64, out64(DX - DY, a[l], b[l], b[l]))
+VGA_EXEC64(mul_f64, out64(DX *DY, a[l], b[l], b[l]))
+VGA_EXEC64(fma_f64, out64(fma(DX, DY, DZ), a[l], b[l], c[l]))
+VGA_EXEC64(div_f64, out64(DX / DY, a[l], b[l], b[l]))
 VGA_EXEC64(min_f64, pick64(DX, DY, a[l], b[l], false, 0))
 VGA_EXEC64(max_f64, pick64(DX, DY, a[l], b[l], true, 0))
 VGA_EXEC64(abs_f64, a[l] & 0x7fffffffffffffffull)

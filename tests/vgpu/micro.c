@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EXACT MICRO_EXACT, 0
-#define ANYNAN MICRO_ANYNAN, 0
-#define ULP(n) MICRO_ULP, n
-#define ABS MICRO_ABS, 0
-#define LOG MICRO_LOG, 0
-#define INTS MICRO_INTS, 0
+#define EXACT MICRO_EXACT
+#define ANYNAN MICRO_ANYNAN
+#define ULP(n) n
+#define ABS MICRO_ABS
+#define LOG MICRO_LOG
+#define INTS MICRO_INTS
 #define CAL(sm, how, kinds, text) {sm, how, kinds, text},
 const micro micros[] = {
 #include "tests/vgpu/calibrate.def"
@@ -40,7 +40,7 @@ char *micro_ptx(const micro *m, bool guarded) {
     FILE *const o = open_memstream(&text, &size);
     const char *const colon = strchr(m->kinds, ':');
     const int nd = (int)(colon - m->kinds), n = (int)strlen(m->kinds) - 1;
-    fprintf(o, ".version 8.3\n.target sm_%d\n.address_size 64\n\n"
+    fprintf(o, ".version 8.4\n.target sm_%d\n.address_size 64\n\n"
                ".visible .entry k(.param .u64 in, .param .u64 out, .param .u32 n)\n{\n"
                "    .shared .align 128 .b8 sm[4096];\n    .reg .b32 %%t<8>, %%sa, %%sw, %%x<8>, %%y<8>, %%z<8>;\n"
                "    .reg .b64 %%a<8>;\n    .reg .pred %%q<4>;\n", m->sm);
@@ -246,7 +246,7 @@ static bool near(const micro *m, uint64_t x, uint64_t y, vm_dtype t, int mantiss
     if (m->how == MICRO_ABS) return d <= 0x1p-20;
     const double u = a.ulp > b.ulp ? a.ulp : b.ulp;
     if (m->how == MICRO_LOG) return d <= 0x1p-21 || d <= 4 * u;
-    return d <= m->ulps * u;
+    return d <= m->how * u;
 }
 
 bool micro_agree(const micro *m, char k, uint64_t x, uint64_t y) {

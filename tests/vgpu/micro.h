@@ -7,11 +7,11 @@
 #pragma once
 #include "runtime/vgpu/vgpu.h"
 
-enum micro_how { MICRO_EXACT, MICRO_ANYNAN, MICRO_ULP, MICRO_ABS, MICRO_LOG, MICRO_INTS };
+/// How results are compared: one of these, or the ulps by which they may differ.
+enum { MICRO_EXACT = -1, MICRO_ANYNAN = -2, MICRO_ABS = -3, MICRO_LOG = -4, MICRO_INTS = -5 };
 typedef struct {
     int sm;
-    enum micro_how how;
-    double ulps;
+    double how;
     const char *kinds, *text;
 } micro;
 extern const micro micros[];
