@@ -368,10 +368,6 @@ static void shared_access(vg_warp *w, const vg_inst *in, uint32_t mask, vg_block
         const uint64_t at = addr[l] & ((1u << VG_RANK_SHIFT) - 1);
         if (!s || at + bytes > (uint64_t)s->ncells * CELL) continue;
         const access a = {w, in, b, at, l, bytes, use};
-        if (use & (VG_READ | VG_ATOMIC) && !told && !san_bits_all(s->init, at, bytes)) {
-            told = true;
-            tell(&a, VG_D_uninit, NULL, NO_AGENT, 0, "that nobody has written");
-        }
         if (use & VG_ATOMIC) {
             san_know *const k = san_sync_at(b, at);
             if (k) san_join(s, &SANW(w)->k, k);
@@ -382,6 +378,10 @@ static void shared_access(vg_warp *w, const vg_inst *in, uint32_t mask, vg_block
             const uint32_t need = covered(i, at, bytes);
             if (!told) told = check_cell(&a, c, reads, need);
             note_cell(&a, c, reads, need);
+        }
+        if (use & (VG_READ | VG_ATOMIC) && !told && !san_bits_all(s->init, at, bytes)) {
+            told = true;
+            tell(&a, VG_D_uninit, NULL, NO_AGENT, 0, "that nobody has written");
         }
         if (use & (VG_WRITE | VG_ATOMIC)) san_bits_set(s->init, at, bytes, false);
         if (use & VG_ATOMIC) {
