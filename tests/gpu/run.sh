@@ -15,7 +15,7 @@ step() {
 }
 command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
 step programs "$tilusc" test programs --on=cuda
-step instructions "$tilusc" test tests/diff tests/roles/ring.tvm --on=cuda
+step instructions "$tilusc" test tests/diff tests/roles --on=cuda
 step language "$tilusc" test tests/lang tests/golden/language --on=cuda
 step torch python3 tests/gpu/torch_launch.py
 [ -z "${3:-}" ] || step launch "$3"
