@@ -467,6 +467,7 @@ bool vg_warp_turn(vg_warp *w, uint64_t budget) {
     }
     progress |= w->done || w->polls < w->parts || w->clock - w->polled_at > POLL_LENGTH;
 out:
+    if (!w->done) store(w); // reports read it
     w->block->steps += n;
     w->block->worker->steps += n;
     w->blocked = !w->done && tried >= w->parts;
