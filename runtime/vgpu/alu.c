@@ -37,6 +37,22 @@ int vga_rounding(vg_decoder *d) {
     return vgd_one_of(d, names);
 }
 
+// ---- numbers for the other executors ----------------------------------------------------------------
+
+float vg_f16(uint32_t code) { return vga_f16(code & 0xffff); }
+float vg_bf16(uint32_t code) { return vga_bf16(code); }
+
+uint32_t vg_to_f16(float x, vm_rounding r) {
+    if (r.round == R_NEAREST && !r.saturate) return vga_to_f16(x);
+    return isnan(x) ? VGA_NAN16 : (uint32_t)vm_encode(T_f16, (double)x, r);
+}
+uint32_t vg_to_bf16(float x, vm_rounding r) {
+    if (r.round == R_NEAREST && !r.saturate) return vga_to_bf16(x);
+    return isnan(x) ? VGA_NAN16 : (uint32_t)vm_encode(T_bf16, (double)x, r);
+}
+
+// ---- rounding -----------------------------------------------------------------------------------------
+
 typedef struct {
     vg_exec *run;
     int mode;
