@@ -167,13 +167,13 @@ static real root(real x) {
 
 /// Parts of "cvt.rn.f16.f32 …": op and modifiers.
 typedef struct {
-    char part[10][16];
+    char part[12][16];
     int n;
 } words;
 
 static words split(const char *text) {
     words w = {.n = 0};
-    while (w.n < 10 && *text && *text != ' ') {
+    while (w.n < 12 && *text && *text != ' ') {
         const size_t len = strcspn(text, ". ");
         snprintf(w.part[w.n++], 16, "%.*s", (int)len, text);
         text += len + (text[len] == '.');
@@ -448,6 +448,141 @@ static void masks(void **state) {
     }
 }
 
+// ---- matrix fragments, as the ISA's text gives them ---------------------------------------------------
+
+/// Row and column of element i of a lane in A, B and C of m16n8k16 (16 bits), m16n8k8 (tf32), m16n8k32
+/// (8 bits), m16n8k64 (4 bits): formulas of the PTX ISA, chapter "Matrix fragments".
+typedef struct {
+    int row, col;
+} place;
+static place a_place(int bits, int lane, int i) {
+    const int g = lane >> 2, t = lane % 4;
+    switch (bits) {
+    case 16: return (place){i < 2 || (i >= 4 && i < 6) ? g : g + 8, i < 4 ? t * 2 + (i & 1) : t * 2 + (i & 1) + 8};
+    case 32: return (place){i == 0 || i == 2 ? g : g + 8, i < 2 ? t : t + 4};
+    case 8: return (place){i < 4 || (i >= 8 && i < 12) ? g : g + 8, i < 8 ? t * 4 + (i & 3) : t * 4 + (i & 3) + 16};
+    default: return (place){i < 8 || (i >= 16 && i < 24) ? g : g + 8, i < 16 ? t * 8 + (i & 7) : t * 8 + (i & 7) + 32};
+    }
+}
+static place b_place(int bits, int lane, int i) {
+    const int g = lane >> 2, t = lane % 4;
+    switch (bits) {
+    case 16: return (place){i < 2 ? t * 2 + (i & 1) : t * 2 + (i & 1) + 8, g};
+    case 32: return (place){i == 0 ? t : t + 4, g};
+    case 8: return (place){i < 4 ? t * 4 + (i & 3) : t * 4 + (i & 3) + 16, g};
+    default: return (place){i < 8 ? t * 8 + (i & 7) : t * 8 + (i & 7) + 32, g};
+    }
+}
+
+static double element(const micro_data *x, uint32_t operand, int warp, int lane, int i, int bits, const char *type) {
+    const int per = 32 / bits;
+    const uint64_t word = x->in[(size_t)(operand + (uint32_t)(i / per)) * x->n + (size_t)warp * 32 + (size_t)lane];
+    const uint64_t code = word >> (i % per * bits) & ((((uint64_t)1 << (bits - 1)) << 1) - 1);
+    if (!strcmp(type, "f16")) return vm_decode(T_f16, code);
+    if (!strcmp(type, "bf16")) return vm_decode(T_bf16, code);
+    if (!strcmp(type, "tf32")) return vm_decode(T_f32, code);
+    if (!strcmp(type, "e4m3")) return vm_decode(T_f8e4m3, code);
+    if (!strcmp(type, "e5m2")) return vm_decode(T_f8e5m2, code);
+    return (double)int_of(code, type[0] == 's' ? -bits : bits);
+}
+
+static void products(void **state) {
+    (void)state;
+    static const struct {
+        const char *shape;
+        int bits, k;
+    } shapes[] = {{"m16n8k16", 16, 16}, {"m16n8k8", 32, 8}, {"m16n8k32", 8, 32}, {"m16n8k64", 4, 64}};
+    size_t checked = 0;
+    for (size_t i = 0; i < nmicros; i++) {
+        const micro *const m = &micros[i];
+        if (strncmp(m->text, "mma.", 4) != 0) continue;
+        const words w = split(m->text);
+        const char *const at = w.part[w.n - 3], *const bt = w.part[w.n - 2];
+        const int bits = strchr("sue", at[0]) ? (at[1] == '4' && at[0] != 'e' ? 4 : 8) : at[0] == 't' ? 32 : at[0] == 'f' && at[1] == '6' ? 64 : 16;
+        int k = 0;
+        for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++)
+            if (has(&w, shapes[s].shape) && shapes[s].bits == bits) k = shapes[s].k;
+        if (!k || !strcmp(w.part[w.n - 4], "f16")) continue;
+        char why[1024];
+        char *const ptx = micro_ptx(m, false);
+        micro_data x = micro_inputs(m, 500 + i);
+        if (!micro_run(gpu, ptx, &x, why, sizeof why)) fail_msg("%s: %s", m->text, why);
+        const uint32_t na = 4;
+        for (int warp = 0; warp < (int)x.n / 32; warp++) {
+            double a[16][64], b[64][8];
+            for (int lane = 0; lane < 32; lane++) {
+                for (int e = 0; e < 4 * 32 / bits; e++) {
+                    const place p = a_place(bits, lane, e);
+                    a[p.row][p.col] = element(&x, 0, warp, lane, e, bits, at);
+                }
+                for (int e = 0; e < 2 * 32 / bits; e++) {
+                    const place p = b_place(bits, lane, e);
+                    b[p.row][p.col] = element(&x, na, warp, lane, e, bits, bt);
+                }
+            }
+            for (int lane = 0; lane < 32; lane++)
+                for (int e = 0; e < 4; e++) {
+                    const size_t t = (size_t)warp * 32 + (size_t)lane;
+                    const int row = (lane >> 2) + (e < 2 ? 0 : 8), col = lane % 4 * 2 + (e & 1);
+                    const uint64_t c = x.in[(na + 2 + (uint32_t)e) * (size_t)x.n + t], d = x.out[(size_t)e * x.n + t] & 0xffffffff;
+                    const bool whole = at[0] == 's' || at[0] == 'u';
+                    double want = whole ? (double)(int32_t)c : vm_decode(T_f32, c);
+                    for (int j = 0; j < k; j++) want += a[row][j] * b[j][col];
+                    if (has(&w, "satfinite")) want = want > INT32_MAX ? INT32_MAX : want < INT32_MIN ? INT32_MIN : want;
+                    const bool good = whole ? (uint32_t)d == (uint32_t)(int64_t)want : vm_decode(T_f32, d) == want;
+                    if (!good) fail_msg("%s: lane %d, element %d: %llx, not %g", m->text, lane, e, (unsigned long long)d, want);
+                }
+        }
+        checked++;
+        free(ptx), free(x.in), free(x.out);
+    }
+    assert_int_equal(checked, 13);
+}
+
+/// wmma: what is stored is the product of what was loaded, whatever the fragments.
+static void tiles(void **state) {
+    (void)state;
+    static const struct {
+        const char *shape;
+        int m, n;
+    } shapes[] = {{"m16n16k16", 16, 16}, {"m32n8k16", 32, 8}, {"m8n32k16", 8, 32}};
+    size_t checked = 0;
+    for (size_t i = 0; i < nmicros; i++) {
+        const micro *const m = &micros[i];
+        const char *const la = strstr(m->text, "load.a.sync.aligned."), *const lb = strstr(m->text, "load.b.sync.aligned.");
+        if (!la || !lb) continue;
+        int rows = 0, cols = 0;
+        for (size_t s = 0; s < 3; s++)
+            if (strstr(m->text, shapes[s].shape)) rows = shapes[s].m, cols = shapes[s].n;
+        const int sa = atoi(strstr(la, "[%sw], ") + 7), sb = atoi(strstr(lb, "[%sw], ") + 7);
+        const bool ca = la[20] == 'c', cb = lb[20] == 'c';
+        char why[1024];
+        char *const ptx = micro_ptx(m, false);
+        micro_data x = micro_inputs(m, 900 + i);
+        if (!micro_run(gpu, ptx, &x, why, sizeof why)) fail_msg("%s: %s", m->text, why);
+        for (size_t warp = 0; warp < x.n / 32; warp++) {
+            double mem[512], out[256];
+            for (size_t lane = 0; lane < 32; lane++)
+                for (size_t r = 0; r < 8; r++) {
+                    const uint64_t v = x.in[r * x.n + warp * 32 + lane];
+                    mem[lane * 16 + r * 2] = vm_decode(T_f16, v & 0xffff);
+                    mem[lane * 16 + r * 2 + 1] = vm_decode(T_f16, v >> 16 & 0xffff);
+                    out[lane * 8 + r] = vm_decode(T_f32, x.out[r * x.n + warp * 32 + lane] & 0xffffffff);
+                }
+            for (int r = 0; r < rows; r++)
+                for (int c = 0; c < cols; c++) {
+                    double want = 0;
+                    for (int k = 0; k < 16; k++)
+                        want += mem[ca ? k * sa + r : r * sa + k] * mem[cb ? c * sb + k : k * sb + c];
+                    if (out[r * cols + c] != want) fail_msg("%s: (%d, %d): %g, not %g", m->text, r, c, out[r * cols + c], want);
+                }
+        }
+        checked++;
+        free(ptx), free(x.in), free(x.out);
+    }
+    assert_int_equal(checked, 4);
+}
+
 /// Text that is no PTX fails to load with its line, and never runs.
 static void refusals(void **state) {
     (void)state;
@@ -481,6 +616,7 @@ static int stop(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(against_c), cmocka_unit_test(masks), cmocka_unit_test(refusals)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(against_c), cmocka_unit_test(masks), cmocka_unit_test(products),
+                                       cmocka_unit_test(tiles), cmocka_unit_test(refusals)};
     return cmocka_run_group_tests(tests, start, stop);
 }
