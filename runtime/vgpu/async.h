@@ -102,7 +102,7 @@ struct vg_matrix {
     uint32_t *saved;            // accumulators, while the registers hold poison
     uint64_t *ticket;
     uint32_t nticket;
-    uint8_t data[(64 + 256) * 32]; // A, then B transposed: rows of 32 bytes along K
+    _Alignas(16) uint8_t data[(64 + 256) * 32]; // A, then B transposed: rows of 32 bytes along K
 };
 
 typedef struct {

@@ -3,6 +3,7 @@
 // bytes along K at one moment, multiplied and written to the accumulators at another, in order of issue.
 #include <stdlib.h>
 #include <string.h>
+#include "runtime/vgpu/alu.h"
 #include "runtime/vgpu/async.h"
 
 #define MAX_N 256
@@ -117,54 +118,55 @@ static inline float e4m3(uint32_t c) {
 }
 
 /// Rows of 32 bytes to numbers, one after the other.
-static void expand(int type, const uint8_t *from, uint32_t rows, float *to, bool negative) {
-    const uint32_t k = 256 / ptx_types[type].bits, n = rows * k;
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t c = 0;
-        memcpy(&c, from + i * (32 / k), 32 / k <= 1 ? 1 : 32 / k == 2 ? 2 : 4);
-        switch (type) {
-        case PTX_f16: to[i] = half(c); break;
-        case PTX_bf16: to[i] = f32_of(c << 16); break;
-        case PTX_e5m2: to[i] = half(c << 8); break;
-        case PTX_e4m3: to[i] = e4m3(c); break;
-        default: to[i] = f32_of(c & 0xffffe000u); break; // tf32
-        }
-        if (negative) to[i] = -to[i];
+VGA_FAST static void expand(int type, const uint8_t *restrict from, uint32_t rows, float *restrict to, bool negative) {
+    const uint32_t n = rows * 256 / ptx_types[type].bits;
+    const uint16_t *h = (const uint16_t *)(const void *)from;
+    const uint32_t *w = (const uint32_t *)(const void *)from;
+    switch (type) {
+    case PTX_f16: for (uint32_t i = 0; i < n; i++) to[i] = half(h[i]); break;
+    case PTX_bf16: for (uint32_t i = 0; i < n; i++) to[i] = f32_of((uint32_t)h[i] << 16); break;
+    case PTX_e5m2: for (uint32_t i = 0; i < n; i++) to[i] = half((uint32_t)from[i] << 8); break;
+    case PTX_s8: for (uint32_t i = 0; i < n; i++) to[i] = (int8_t)from[i]; break;
+    case PTX_u8: for (uint32_t i = 0; i < n; i++) to[i] = from[i]; break;
+    case PTX_e4m3: for (uint32_t i = 0; i < n; i++) to[i] = e4m3(from[i]); break;
+    default: for (uint32_t i = 0; i < n; i++) to[i] = f32_of(w[i] & 0xffffe000u); break; // tf32
     }
+    if (negative) for (uint32_t i = 0; i < n; i++) to[i] = -to[i];
 }
 
-/// acc[64][n] += a[64][k] * b[n][k]', in tiles that stay in registers.
-static void product(float *restrict acc, const float *restrict a, const float *restrict b, uint32_t n, uint32_t k) {
-    float t[32][8];
-    for (uint32_t j = 0; j < n; j += 8) {
-        for (uint32_t e = 0; e < 8; e++)
-            for (uint32_t i = 0; i < k; i++) t[i][e] = b[(j + e) * k + i];
-        for (uint32_t m = 0; m < 64; m += 4) {
-            float c[4][8] = {{0}};
-            for (uint32_t i = 0; i < k; i++)
-                for (uint32_t r = 0; r < 4; r++)
-                    for (uint32_t e = 0; e < 8; e++) c[r][e] += a[(m + r) * k + i] * t[i][e];
-            for (uint32_t r = 0; r < 4; r++)
-                for (uint32_t e = 0; e < 8; e++) acc[(m + r) * n + j + e] += c[r][e];
-        }
-    }
-}
-
-static int32_t whole(int type, const uint8_t *p) { return type == PTX_s8 ? (int8_t)*p : *p; }
-
-static void product_int(int32_t *acc, const wg_args *x, const uint8_t *a, const uint8_t *b) {
-    for (uint32_t m = 0; m < 64; m++)
-        for (uint32_t j = 0; j < x->n; j++) {
-            int32_t sum = 0;
-            if (x->a == PTX_b1) {
-                for (uint32_t i = 0; i < 32; i++) sum += __builtin_popcount((unsigned)(a[m * 32 + i] & b[j * 32 + i]));
-            } else {
-                for (uint32_t i = 0; i < 32; i++) sum += whole(x->a, a + m * 32 + i) * whole(x->b, b + j * 32 + i);
+/// acc[64][n] += a[64][k] * b[k][n], eight steps of k at a time.
+VGA_FAST static void product(float *restrict acc, const float *restrict a, const float *restrict b, uint32_t n, uint32_t k) {
+    for (uint32_t m = 0; m < 64; m++, acc += n)
+        for (uint32_t i = 0; i < k; i += 8) {
+            const float *x = a + m * k + i, *b0 = b + i * n, *b1 = b0 + n, *b2 = b1 + n, *b3 = b2 + n, *b4 = b3 + n, *b5 = b4 + n,
+                        *b6 = b5 + n, *b7 = b6 + n;
+            const float x0 = x[0], x1 = x[1], x2 = x[2], x3 = x[3], x4 = x[4], x5 = x[5], x6 = x[6], x7 = x[7];
+            VGA_IVDEP
+            for (uint32_t j = 0; j < n; j++) {
+                acc[j] += ((x0 * b0[j] + x1 * b1[j]) + (x2 * b2[j] + x3 * b3[j])) + ((x4 * b4[j] + x5 * b5[j]) + (x6 * b6[j] + x7 * b7[j]));
             }
-            int64_t wide = (int64_t)acc[m * x->n + j] + sum;
-            if (x->saturate) wide = wide > INT32_MAX ? INT32_MAX : wide < INT32_MIN ? INT32_MIN : wide;
-            acc[m * x->n + j] = (int32_t)(uint32_t)wide;
         }
+}
+
+/// Rows of B to rows of k.
+VGA_FAST static void transpose(const float *restrict from, float *restrict to, uint32_t n, uint32_t k) {
+    for (uint32_t j = 0; j < n; j++)
+        for (uint32_t i = 0; i < k; i++) to[i * n + j] = from[j * k + i];
+}
+
+/// Adds a product of integers, wrapped or saturated. As numbers they are exact: below 2^24.
+static void add_whole(int32_t *restrict acc, const float *restrict sum, uint32_t n, bool saturate) {
+    for (uint32_t i = 0; i < 64 * n; i++) {
+        int64_t x = (int64_t)acc[i] + (int32_t)sum[i];
+        if (saturate) x = x > INT32_MAX ? INT32_MAX : x < INT32_MIN ? INT32_MIN : x;
+        acc[i] = (int32_t)(uint32_t)(uint64_t)x;
+    }
+}
+
+static void product_bits(int32_t *acc, const uint8_t *a, const uint8_t *b, uint32_t n) {
+    for (uint32_t m = 0; m < 64; m++)
+        for (uint32_t j = 0; j < n; j++)
+            for (uint32_t i = 0; i < 32; i++) acc[m * n + j] += __builtin_popcount((unsigned)(a[m * 32 + i] & b[j * 32 + i]));
 }
 
 // ---- accumulators -------------------------------------------------------------------------------
@@ -174,52 +176,76 @@ static uint32_t *acc_row(const vg_matrix *o, const wg_args *x, uint32_t g, uint3
     return (uint32_t *)(void *)(o->rows[g] + x->acc[i]);
 }
 
-static void load_acc(const vg_matrix *o, const wg_args *x, float *acc) {
-    const bool packed = x->d == PTX_f16;
+/// An 8 by 8 tile of a warp's accumulators: words 0 and 1 are neighbours in a row (two halves of one
+/// word for f16), and the row 8 below is in the words after them.
+VGA_FAST static void load_acc(const vg_matrix *o, const wg_args *x, uint32_t *restrict acc) {
+    const uint32_t n = x->n;
     for (uint32_t g = 0; g < 4; g++)
-        for (uint32_t i = 0; i < x->nacc; i++) {
-            const uint32_t *row = acc_row(o, x, g, i);
-            for (uint32_t l = 0; l < 32; l++) {
-                if (packed) {
-                    float *to = acc + (g * 16 + (i & 1) * 8 + l / 4) * x->n + i / 2 * 8 + l % 4 * 2;
-                    to[0] = half(row[l] & 0xffff);
-                    to[1] = half(row[l] >> 16);
-                } else memcpy(acc + (g * 16 + (i >> 1 & 1) * 8 + l / 4) * x->n + i / 4 * 8 + l % 4 * 2 + (i & 1), &row[l], 4);
+        for (uint32_t half_tile = 0; half_tile < n / 4; half_tile++) {
+            uint32_t *to = acc + (g * 16 + half_tile % 2 * 8) * n + half_tile / 2 * 8;
+            if (x->d == PTX_f16) {
+                const uint32_t *r = acc_row(o, x, g, half_tile);
+                for (uint32_t l = 0; l < 32; l++) {
+                    to[l / 4 * n + l % 4 * 2] = bits_of(half(r[l] & 0xffff));
+                    to[l / 4 * n + l % 4 * 2 + 1] = bits_of(half(r[l] >> 16));
+                }
+                continue;
             }
+            const uint32_t *r = acc_row(o, x, g, half_tile * 2), *s = acc_row(o, x, g, half_tile * 2 + 1);
+            for (uint32_t q = 0; q < 8; q++)
+                for (uint32_t t = 0; t < 4; t++) {
+                    to[q * n + t * 2] = r[q * 4 + t];
+                    to[q * n + t * 2 + 1] = s[q * 4 + t];
+                }
         }
 }
 
-static void store_acc(const vg_matrix *o, const wg_args *x, const float *acc) {
-    const bool packed = x->d == PTX_f16;
+VGA_FAST static void store_acc(const vg_matrix *o, const wg_args *x, const uint32_t *restrict acc) {
     const vm_rounding nearest = {.round = R_NEAREST};
+    const uint32_t n = x->n;
     for (uint32_t g = 0; g < 4; g++)
-        for (uint32_t i = 0; i < x->nacc; i++) {
-            uint32_t *row = (uint32_t *)(void *)(o->rows[g] + x->acc[i]);
-            for (uint32_t l = 0; l < 32; l++) {
-                if (packed) {
-                    const float *from = acc + (g * 16 + (i & 1) * 8 + l / 4) * x->n + i / 2 * 8 + l % 4 * 2;
-                    row[l] = (vg_to_f16(from[0], nearest) & 0xffff) | vg_to_f16(from[1], nearest) << 16;
-                } else memcpy(&row[l], acc + (g * 16 + (i >> 1 & 1) * 8 + l / 4) * x->n + i / 4 * 8 + l % 4 * 2 + (i & 1), 4);
+        for (uint32_t half_tile = 0; half_tile < n / 4; half_tile++) {
+            const uint32_t *from = acc + (g * 16 + half_tile % 2 * 8) * n + half_tile / 2 * 8;
+            if (x->d == PTX_f16) {
+                uint32_t *r = (uint32_t *)(void *)(o->rows[g] + x->acc[half_tile]);
+                for (uint32_t l = 0; l < 32; l++) {
+                    const uint32_t *p = from + l / 4 * n + l % 4 * 2;
+                    r[l] = (vg_to_f16(f32_of(p[0]), nearest) & 0xffff) | vg_to_f16(f32_of(p[1]), nearest) << 16;
+                }
+                continue;
             }
+            uint32_t *r = (uint32_t *)(void *)(o->rows[g] + x->acc[half_tile * 2]);
+            uint32_t *s = (uint32_t *)(void *)(o->rows[g] + x->acc[half_tile * 2 + 1]);
+            for (uint32_t q = 0; q < 8; q++)
+                for (uint32_t t = 0; t < 4; t++) {
+                    r[q * 4 + t] = from[q * n + t * 2];
+                    s[q * 4 + t] = from[q * n + t * 2 + 1];
+                }
         }
 }
 
 static void run(vg_matrix *o) {
     const wg_args *x = o->in->aux;
-    union { float f[64 * MAX_N]; int32_t i[64 * MAX_N]; } acc; // all zero bits: 0 of both
+    union { float f[64 * MAX_N]; int32_t i[64 * MAX_N]; uint32_t u[64 * MAX_N]; } acc; // all zero bits: 0 of each
     read_operands(o);
     o->done = true;
-    if (o->accumulate) load_acc(o, x, acc.f);
+    if (o->accumulate) load_acc(o, x, acc.u);
     else memset(&acc, 0, sizeof(float) * 64 * x->n);
-    if (x->d == PTX_s32) product_int(acc.i, x, o->data, o->data + 64 * 32);
+    if (x->a == PTX_b1) product_bits(acc.i, o->data, o->data + 64 * 32, x->n);
     else {
         const uint32_t k = 256 / ptx_types[x->a].bits;
-        float a[64 * 32], b[MAX_N * 32];
+        float a[64 * 32], rows[MAX_N * 32], b[MAX_N * 32];
         expand(x->a, o->data, 64, a, x->neg_a);
-        expand(x->b, o->data + 64 * 32, x->n, b, x->neg_b);
-        product(acc.f, a, b, x->n, k);
+        expand(x->b, o->data + 64 * 32, x->n, rows, x->neg_b);
+        transpose(rows, b, x->n, k);
+        if (x->d == PTX_s32) {
+            float sum[64 * MAX_N];
+            memset(sum, 0, sizeof(float) * 64 * x->n);
+            product(sum, a, b, x->n, k);
+            add_whole(acc.i, sum, x->n, x->saturate);
+        } else product(acc.f, a, b, x->n, k);
     }
-    store_acc(o, x, acc.f);
+    store_acc(o, x, acc.u);
     free(o->saved);
     o->saved = NULL;
 }

@@ -107,6 +107,7 @@ static uint64_t code(vm_dtype t, double x) {
 }
 
 static uint64_t va[64 * 32], vb[256 * 32];
+static double na[64 * 32], nb[256 * 32];
 static uint8_t image[IMAGE];
 static uint32_t acc[128 * 128 + 128 * 4], out[128 * 128 + 128 * 4];
 
@@ -167,6 +168,8 @@ static double run(const combination *c, const form *f, bool small, uint64_t sche
     vt_good(vt_run(ptx, &(vt_config){.block = 128, .shared = IMAGE, .schedule = schedule, .sanitize = sanitize}, arg, 6));
     if (vt_reports) fail_msg("%s", vt_report);
     double worst = 0;
+    for (unsigned i = 0; i < 64 * c->k; i++) na[i] = number(c->ta == T_tf32 ? T_f32 : c->ta, va[i]);
+    for (unsigned i = 0; i < f->n * c->k; i++) nb[i] = number(c->tb == T_tf32 ? T_f32 : c->tb, vb[i]);
     for (unsigned t = 0; t < 128; t++)
         for (unsigned i = 0; i < nacc * (packed ? 2 : 1); i++) {
             unsigned row, column;
@@ -176,7 +179,7 @@ static double run(const combination *c, const form *f, bool small, uint64_t sche
             const uint32_t before = acc[t * (nacc + 4) + reg], after = out[t * (nacc + 4) + reg];
             double sum = 0, size = 1e-30, x, y;
             for (unsigned k = 0; k < c->k; k++) {
-                const double v = number(c->ta == T_tf32 ? T_f32 : c->ta, va[row * c->k + k]) * number(c->tb == T_tf32 ? T_f32 : c->tb, vb[column * c->k + k]);
+                const double v = na[row * c->k + k] * nb[column * c->k + k];
                 sum += v;
                 size += fabs(v);
             }
