@@ -427,6 +427,14 @@ LLVMValueRef cg_shared(cg *g, LLVMValueRef dyn, int64_t offset) {
     return offset ? LLVMBuildGEP2(g->b, g->t_i8, p, &c, 1, "") : p;
 }
 
+LLVMValueRef cg_shared_of(cg *g, LLVMValueRef rank, LLVMValueRef dyn, int64_t offset) {
+    LLVMTypeRef p7 = LLVMPointerTypeInContext(g->ctx, 7);
+    LLVMValueRef a[2] = {g->smem, rank}, p = cg_call(g, "llvm.nvvm.mapa.shared.cluster", p7, 2, a);
+    if (dyn) p = LLVMBuildGEP2(g->b, g->t_i8, p, &dyn, 1, "");
+    LLVMValueRef c = cg_i32(g, offset);
+    return offset ? LLVMBuildGEP2(g->b, g->t_i8, p, &c, 1, "") : p;
+}
+
 // ---- reports ------------------------------------------------------------------------------------
 
 void cg_remark(cg *g, const ir_op *op, const char *fmt, ...) {

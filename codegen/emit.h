@@ -143,6 +143,8 @@ LLVMValueRef cg_bitcast(cg *g, LLVMValueRef x, LLVMTypeRef to); // no-op if of t
 /// ptr addrspace(3) at byte `offset` of the block's shared memory, plus dynamic bytes `dyn` (i32 or
 /// NULL). The constant is the last GEP, so that it folds into the access.
 LLVMValueRef cg_shared(cg *g, LLVMValueRef dyn, int64_t offset);
+/// The same in the shared memory of the cluster's block of rank `rank` (i32): ptr addrspace(7).
+LLVMValueRef cg_shared_of(cg *g, LLVMValueRef rank, LLVMValueRef dyn, int64_t offset);
 void cg_region(cg *g, ir_region *r);                       // all operations up to the terminator
 void cg_op(cg *g, ir_op *op);
 

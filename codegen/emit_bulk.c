@@ -322,13 +322,18 @@ void cg_bulk_copy(cg *g, ir_op *op) {
     }
     for (int d = 0; d < b.shared->rank; d++) b.shared->guarded[d] = false; // the tile is what the box lies in
     if (!plan(&b)) return;
+    const int64_t mask = ir_int(op, AT_multicast, 0), blocks = mask ? __builtin_popcountll((uint64_t)mask) : 1;
+    if (mask && cg_place_guards(b.global)) {
+        refuse(&b, "state by 'requires' that the tensor is whole tiles, or copy via = tensor", "a multicast of '%s' may reach out of bounds", name_of(b.global));
+        return;
+    }
     b.policy = cg_cache_policy(g, ir_str(op, AT_evict));
     if (loads) b.barrier = LLVMBuildPtrToInt(g->b, cg_barrier_pointer(g, op->ops[2]), g->t_i32, "");
     cg_remark(g, op, "copy of %s: %lld bulk cop%s of %lld bytes", name_of(b.global), (long long)b.pieces, b.pieces == 1 ? "y" : "ies",
               (long long)((b.box->rank ? b.box->dim[b.first] : 1) * b.unit * b.bits / 8));
     cg_issue k = cg_issue_begin(g);
     // announced at once where no run can be out of bounds, else run by run
-    if (loads && !cg_place_guards(b.global)) cg_expect_bytes(g, b.barrier, cg_i32(g, ir_elems(b.box) * (int64_t)b.bits / 8));
+    if (loads && !cg_place_guards(b.global)) cg_expect_bytes(g, b.barrier, cg_i32(g, blocks * ir_elems(b.box) * (int64_t)b.bits / 8));
     pieces(&b);
     if (!loads) cg_call(g, "llvm.nvvm.cp.async.bulk.commit.group", g->t_void, 0, NULL);
     cg_issue_end(g, &k);

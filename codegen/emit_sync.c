@@ -66,10 +66,10 @@ enum { BARRIER_BYTES = 8 };
 /// Shared address of the first barrier that v names, and as a 32-bit number for PTX.
 static LLVMValueRef barrier_address(cg *g, const ir_value *v) {
     LLVMValueRef at = NULL;
-    while (v->def && v->def->inst == I_barrier_at) {
+    for (; v->def && (v->def->inst == I_barrier_at || v->def->inst == I_peer); v = v->def->ops[0]) {
+        if (v->def->inst == I_peer) continue;
         LLVMValueRef k = LLVMBuildMul(g->b, cg_int32(g, v->def->ops[1]), cg_i32(g, BARRIER_BYTES), "");
         at = at ? LLVMBuildAdd(g->b, at, k, "") : k;
-        v = v->def->ops[0];
     }
     return cg_shared(g, at, v->def ? ir_int(v->def, AT_offset, 0) : 0);
 }
@@ -86,7 +86,7 @@ typedef struct {
 } arrivals;
 
 static const ir_op *barrier_root(const ir_value *v) {
-    while (v->def && v->def->inst == I_barrier_at) v = v->def->ops[0];
+    while (v->def && (v->def->inst == I_barrier_at || v->def->inst == I_peer)) v = v->def->ops[0];
     return v->def;
 }
 
@@ -117,6 +117,21 @@ void emit_alloc_barrier(cg *g, ir_op *op) {
     cg_sync(g);
 }
 
+/// The block of the cluster that the barrier belongs to; NULL: this one.
+static LLVMValueRef barrier_peer(cg *g, const ir_value *v) {
+    for (; v->def && (v->def->inst == I_barrier_at || v->def->inst == I_peer); v = v->def->ops[0])
+        if (v->def->inst == I_peer) return cg_int32(g, v->def->ops[1]);
+    return NULL;
+}
+
+static void one_arrival(cg *g, const ir_value *barrier) {
+    LLVMValueRef a[2] = {barrier_number(g, barrier), barrier_peer(g, barrier)};
+    if (a[1]) // with what this block has done before for the other one to see
+        cg_asm(g, "{ .reg .b32 a; mapa.shared::cluster.u32 a, $0, $1; mbarrier.arrive.release.cluster.shared::cluster.b64 _, [a]; }", "r,r,~{memory}",
+               g->t_void, 2, a, true);
+    else cg_asm(g, "{ .reg .b64 s; mbarrier.arrive.shared.b64 s, [$0]; }", "r,~{memory}", g->t_void, 1, a, true);
+}
+
 /// The threads of a group have done what the arrival announces before one of them arrives for all.
 static cg_guard arrival_begin(cg *g) {
     if (g->simt) return cg_guard_begin(g, NULL);
@@ -127,8 +142,7 @@ static cg_guard arrival_begin(cg *g) {
 void emit_arrive(cg *g, ir_op *op) {
     if (ir_int(op, AT_uniform, 0)) {
         cg_issue one = cg_issue_begin(g);
-        LLVMValueRef at = barrier_number(g, op->ops[0]);
-        cg_asm(g, "{ .reg .b64 s; mbarrier.arrive.shared.b64 s, [$0]; }", "r,~{memory}", g->t_void, 1, &at, true);
+        one_arrival(g, op->ops[0]);
         cg_issue_end(g, &one);
         return;
     }
@@ -138,8 +152,7 @@ void emit_arrive(cg *g, ir_op *op) {
         cg_sync_warp(g);
         k = cg_guard_begin(g, LLVMBuildICmp(g->b, LLVMIntEQ, cg_lane(g), cg_i32(g, 0), ""));
     } else k = arrival_begin(g);
-    LLVMValueRef a = barrier_number(g, op->ops[0]);
-    cg_asm(g, "{ .reg .b64 s; mbarrier.arrive.shared.b64 s, [$0]; }", "r,~{memory}", g->t_void, 1, &a, true);
+    one_arrival(g, op->ops[0]);
     cg_guard_end(g, &k);
 }
 
@@ -153,13 +166,20 @@ void emit_expect(cg *g, ir_op *op) {
 }
 
 void emit_wait(cg *g, ir_op *op) {
+    if (barrier_peer(g, op->ops[0])) {
+        cg_refuse(g, op, "waiting on another block's barrier", "let the other block arrive on a barrier of this one");
+        return;
+    }
     LLVMValueRef a[2] = {barrier_number(g, op->ops[0]), NULL};
     a[1] = LLVMBuildAnd(g->b, cg_int32(g, op->ops[1]), cg_i32(g, 1), "");
     LLVMBasicBlockRef poll = cg_block(g, "poll"), done = cg_block(g, "arrived");
     LLVMBuildBr(g->b, poll);
     cg_at(g, poll);
     const bool suspends = g->arch->sm >= 90;
-    LLVMValueRef ok = cg_asm(g, suspends ? "mbarrier.try_wait.parity.shared::cta.b64 $0, [$1], $2;"
+    const int *cl = g->func->cluster;
+    const bool cluster = suspends && cl[0] * cl[1] * cl[2] > 1; // others of the cluster may have arrived
+    LLVMValueRef ok = cg_asm(g, cluster  ? "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 $0, [$1], $2;"
+                                : suspends ? "mbarrier.try_wait.parity.shared::cta.b64 $0, [$1], $2;"
                                          : "mbarrier.test_wait.parity.shared.b64 $0, [$1], $2;",
                              "=b,r,r,~{memory}", g->t_i1, 2, a, true);
     LLVMBuildCondBr(g->b, ok, done, poll);

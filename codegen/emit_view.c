@@ -190,6 +190,9 @@ static void rename_slots(cg *g, ir_op *op, cg_index_fn fn) {
     cg_set_tile(g, op->res[0], cg_renumbered(g, cg_tile_of(g, op->ops[0]), to->reg, map));
 }
 
+/// Addresses are made where they are used.
+void emit_peer(cg *g, ir_op *op) { (void)cg_need(g, op, A_CLUSTER, "at", 90); }
+
 void emit_broadcast(cg *g, ir_op *op) { rename_slots(g, op, broadcast_index); }
 void emit_permute(cg *g, ir_op *op) { rename_slots(g, op, permute_index); }
 void emit_reshape(cg *g, ir_op *op) { rename_slots(g, op, reshape_index); }

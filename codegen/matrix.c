@@ -119,6 +119,7 @@ static void load_group(cg *g, const cg_place *p, const ir_type *t, const pattern
 }
 
 bool cg_matrix_load(cg *g, ir_op *op, const cg_place *p, const ir_type *t, LLVMValueRef *words) {
+    if (p->peer) return false;
     pattern m;
     if (!(g->arch->features & A_LDMATRIX) || !match(g, p, t, &m)) return false;
     for (uint32_t w = 0; w < m.words; w += 4) load_group(g, p, t, &m, w, words);
@@ -157,7 +158,7 @@ bool cg_is_lazy(cg *g, const ir_op *load) {
         if (!o || o->nregions || (vm_insts[o->inst].fx & (FX_WRITE | FX_SYNC | FX_IO | FX_ASYNC | FX_CTL)) || ir_get(o, AT_scratch)) return false;
     cg_place p;
     pattern m;
-    return cg_place_of(g, load, load->ops[0], &p) && match(g, &p, &load->res[0]->type, &m);
+    return cg_place_of(g, load, load->ops[0], &p) && !p.peer && match(g, &p, &load->res[0]->type, &m);
 }
 
 cg_lazy *cg_lazy_new(cg *g, ir_op *load) {
@@ -176,6 +177,7 @@ LLVMValueRef cg_lazy_word(cg *g, cg_lazy *z, uint32_t word) {
 }
 
 bool cg_matrix_store(cg *g, ir_op *op, const cg_place *p, const ir_type *t, LLVMValueRef const *words) {
+    if (p->peer) return false;
     pattern m;
     if (!(g->arch->features & A_STMATRIX) || cg_first_replica(g, t->reg) || !match(g, p, t, &m)) return false;
     unsigned n;

@@ -117,6 +117,11 @@ bool cg_place_of(cg *g, const ir_op *op, const ir_value *view, cg_place *p) {
         cg_refuse(g, op, "a view that is not a part of one tensor", "slice the tensor itself");
         return false;
     }
+    if (a.peer && op->inst != I_load && op->inst != I_store && op->inst != I_load_elem && op->inst != I_store_elem && op->inst != I_copy) {
+        cg_refuse(g, op, vm_format(g->arena, "%s in another block's shared memory", vm_insts[op->inst].name), "load and store reach it, and arrive its barriers");
+        return false;
+    }
+    p->peer = a.peer ? cg_int32(g, a.peer) : NULL;
     p->root = a.root;
     p->rank = a.rank;
     shape_of(g, p, a.root);
@@ -309,6 +314,7 @@ LLVMValueRef cg_place_address(cg *g, const cg_place *p, const cg_root_index *at,
     } else {
         more *= bytes;
     }
+    if (p->peer) return cg_shared_of(g, p->peer, plus(g, run, p->shared_more), p->shared_at + more);
     if (!p->global) return cg_shared(g, plus(g, run, p->shared_more), p->shared_at + more);
     LLVMValueRef a = p->base;
     if (run) a = LLVMBuildGEP2(g->b, g->t_i8, a, &run, 1, "");

@@ -20,6 +20,7 @@ typedef struct {
     LLVMValueRef stride[LAYOUT_MAX_RANK];     // global, elements, i64; NULL: 1
     uint64_t stride_divisor[LAYOUT_MAX_RANK];
     LLVMValueRef base;                        // global: pointer
+    LLVMValueRef peer;                        // shared: rank of the block that it belongs to; NULL: this one
     int64_t shared_at;                        // shared: byte offset
     LLVMValueRef shared_more;                 // plus run-time bytes: behind other tiles of run-time size
     const shared_layout *layout;              // shared; NULL: dense with run-time extents (strides in `stride`, i32)

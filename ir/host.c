@@ -146,6 +146,23 @@ static bool extents(host *h, const ir_op *op) {
     return true;
 }
 
+/// CUtensorMapDataType: it decides the element's size and how reductions add.
+int ir_map_type(vm_dtype t) {
+    switch (t) {
+    case T_f16: return 6;
+    case T_bf16: return 9;
+    case T_f32: case T_tf32: return 7;
+    case T_f64: return 8;
+    case T_u32: return 2;
+    case T_i32: return 3;
+    case T_u64: return 4;
+    case T_i64: return 5;
+    default: return vm_mem_bits(t) <= 8 ? 0 : vm_mem_bits(t) == 16 ? 1 : 2;
+    }
+}
+
+int ir_map_swizzle(int bytes) { return bytes == 128 ? 3 : bytes == 64 ? 2 : bytes == 32 ? 1 : 0; }
+
 static bool tensor(host *h, const ir_op *op) {
     const ir_attr *box = ir_get(op, AT_box);
     const ir_param *p = &h->f->params[ir_int(op, AT_param, 0)];

@@ -71,7 +71,7 @@ static void look(ir_op *op, void *user) {
         const ir_value *v = op->ops[k];
         if (!of_root(t, v, &acc)) continue;
         switch (op->inst) {
-        case I_slice: case I_permute: break;
+        case I_slice: case I_permute: case I_peer: break;
         case I_reshape: t->dense = true; break;
         case I_load: {
             const ir_value *r = op->res[0];

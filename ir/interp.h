@@ -109,6 +109,8 @@ struct mach {
     uint64_t rng;
     int64_t cluster_seen; // cluster barriers passed
     int64_t *clusters; // arrivals a cluster
+    mach *const *all; // blocks that run, and their number
+    const size_t *nall;
     bool progress, ended;
     char *error;
     vm_span *where;

@@ -32,6 +32,40 @@ H(cluster_rank) {
     s->r[i->d] = (uint32_t)rank;
     return i + 1;
 }
+/// The running block of that rank in m's cluster, or NULL.
+static mach *peer_of(const mach *m, int64_t rank) {
+    const int *cl = m->p->func->cluster;
+    int64_t at[3];
+    if (rank < 0 || !m->nall) return NULL;
+    for (int d = 0; d < 3; d++) {
+        const int64_t n = cl[d] > 0 ? cl[d] : 1;
+        at[d] = m->block[d] - m->block[d] % n + rank % n;
+        rank /= n;
+    }
+    for (size_t k = 0; !rank && k < *m->nall; k++)
+        if (!memcmp(m->all[k]->block, at, sizeof at)) return m->all[k];
+    return NULL;
+}
+enum { PEER_BITS = 48 }; // barriers: rank + 1 above the number of barriers
+H(peer) { // n: of barriers
+    const uint64_t x = s->r[i->a];
+    const int64_t rank = as_int((vm_dtype)i->n, s->r[i->b]);
+    mach *const q = peer_of(m, rank);
+    if (!q) return vm_trap(m, s, i, "no block of rank %lld runs in this cluster; it may not have begun, or have ended", (long long)rank);
+    if (i->x) {
+        s->r[i->d] = (x & 0xffffffffffff) | (uint64_t)(rank + 1) << PEER_BITS;
+        return i + 1;
+    }
+    rview *v = view_of(s->r[i->d]);
+    *v = *view_of(x);
+    v->base = q->mem + (v->base - m->mem);
+    return i + 1;
+}
+void cc_peer(cc *c, const ir_op *op) {
+    static const char barriers;
+    const uint32_t at = cc_put(c, op, peer, cc_def(c, op->res[0]), cc_use(c, op->ops[0]), cc_use(c, op->ops[1]), op->ops[1]->type.elem);
+    cc_at(c, at)->x = op->res[0]->type.space == IS_BARRIER ? &barriers : NULL;
+}
 static uint32_t axis(const ir_op *op) {
     const int64_t d = ir_int(op, AT_dim, 0);
     return d < 0 || d > 2 ? 0 : (uint32_t)d;
@@ -59,15 +93,18 @@ void cc_alloc_barrier(cc *c, const ir_op *op) {
     cc_at(c, cc_put(c, op, alloc_barrier, cc_def(c, op->res[0]), 0, 0, 0))->x = z;
 }
 H(barrier_at) {
-    const int64_t k = as_int((vm_dtype)i->n, s->r[i->b]), n = (int64_t)(s->r[i->a] >> 32);
+    const int64_t k = as_int((vm_dtype)i->n, s->r[i->b]), n = (int64_t)(s->r[i->a] >> 32 & 0xffff);
     if (k < 0 || k >= n) return vm_trap(m, s, i, "barrier %lld of an array of %lld", (long long)k, (long long)n);
-    s->r[i->d] = ((uint32_t)s->r[i->a] + (uint64_t)k) | 1ULL << 32;
+    s->r[i->d] = ((uint32_t)s->r[i->a] + (uint64_t)k) | 1ULL << 32 | s->r[i->a] >> PEER_BITS << PEER_BITS;
     return i + 1;
 }
 void cc_barrier_at(cc *c, const ir_op *op) {
     cc_put(c, op, barrier_at, cc_def(c, op->res[0]), cc_use(c, op->ops[0]), cc_use(c, op->ops[1]), op->ops[1]->type.elem);
 }
-static mbarrier *bar_of(mach *m, uint64_t slot) { return &m->bars[(uint32_t)slot]; }
+static mbarrier *bar_of(mach *m, uint64_t slot) {
+    mach *const q = slot >> PEER_BITS ? peer_of(m, (int64_t)(slot >> PEER_BITS) - 1) : m;
+    return q ? &q->bars[(uint32_t)slot] : NULL;
+}
 static void complete(mach *m, mbarrier *b) {
     m->progress = true;
     if (b->pending || b->tx) return;
@@ -76,6 +113,7 @@ static void complete(mach *m, mbarrier *b) {
 }
 static const ins *arrival(mach *m, strand *s, const ins *i, int64_t bytes) {
     mbarrier *b = bar_of(m, s->r[i->a]);
+    if (!b) return vm_trap(m, s, i, "the block whose barrier this is has ended");
     if (b->pending == 0)
         return vm_trap(m, s, i, "more arrivals than the %u of the barrier in one phase", b->count);
     b->tx += bytes;
@@ -87,6 +125,7 @@ H(arrive) { return arrival(m, s, i, 0); }
 H(expect) { return arrival(m, s, i, as_int((vm_dtype)i->n, s->r[i->b])); }
 H(wait_phase) {
     mbarrier *b = bar_of(m, s->r[i->a]);
+    if (!b || b < m->bars || s->r[i->a] >> PEER_BITS) return vm_trap(m, s, i, "waits on a barrier of another block");
     const int64_t phase = as_int((vm_dtype)i->n, s->r[i->b]);
     if ((b->phases & 1) == (uint32_t)(phase & 1))
         return vm_block(s, i, phase & 1 ? "wait for a phase of parity 1" : "wait for a phase of parity 0",
@@ -112,6 +151,27 @@ H(copy_on_barrier) { // n 1: the bytes were announced by expect; 0: the copy ann
         b->tx -= (int64_t)((view_elems(dst) * vm_mem_bits(dst->type) + 7) / 8);
         complete(m, b);
     }
+    return i + 1;
+}
+/// Every block of the mask takes part, each with its own bytes: a barrier expects those of all of them.
+H(copy_to_cluster) {
+    const int64_t mask = *(const int64_t *)i->x;
+    const rview *dst = view_of(s->r[i->a]), *src = view_of(s->r[i->b]);
+    const int64_t bytes = (int64_t)((view_elems(dst) * vm_mem_bits(dst->type) + 7) / 8);
+    const uint32_t at = (uint32_t)s->r[i->c];
+    if (!i->n) m->bars[at].tx += bytes * __builtin_popcountll((uint64_t)mask);
+    for (int rank = 0; rank < 16; rank++) {
+        if (!(mask >> rank & 1)) continue;
+        mach *const q = peer_of(m, rank);
+        if (!q) return vm_trap(m, s, i, "no block of rank %d runs in this cluster; it may not have begun, or have ended", rank);
+        rview there = *dst;
+        there.base = q->mem + (dst->base - m->mem);
+        const char *why = view_copy(m, &there, src);
+        if (why) return vm_trap(m, s, i, "%s", why);
+        q->bars[at].tx -= bytes;
+        complete(q, &q->bars[at]);
+    }
+    m->progress = true;
     return i + 1;
 }
 H(issue) {
@@ -151,8 +211,10 @@ static void cc_landing(cc *c, const ir_op *op, bool announced) {
         return;
     }
     const uint32_t bar = cc_use(c, op->ops[2]);
-    const uint32_t at = cc_put(c, op, copy_on_barrier, 0, cc_use(c, op->ops[0]), cc_use(c, op->ops[1]), announced);
+    const int64_t mask = ir_int(op, AT_multicast, 0);
+    const uint32_t at = cc_put(c, op, mask ? copy_to_cluster : copy_on_barrier, 0, cc_use(c, op->ops[0]), cc_use(c, op->ops[1]), announced);
     cc_at(c, at)->c = bar;
+    if (mask) cc_at(c, at)->x = vm_dup(c->arena, &mask, sizeof mask);
 }
 void cc_copy_async(cc *c, const ir_op *op) { cc_landing(c, op, false); }
 void cc_tma_load(cc *c, const ir_op *op) { cc_landing(c, op, true); }

@@ -431,6 +431,8 @@ static bool run_together(const ir_plan *p, const ir_run *r, int64_t blocks, char
             break;
         }
         m->clusters = counts;
+        m->all = live.at;
+        m->nall = &n;
         mach_start(m, next++);
         live.at[n++] = m;
     }

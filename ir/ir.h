@@ -196,6 +196,7 @@ void ir_walk(ir_region *r, void (*fn)(ir_op *op, void *user), void *user);
 /// What a view is a part of. Root: global_view, alloc_shared, or a reshape of one (its own dense root).
 typedef struct {
     ir_op *root;
+    ir_value *peer;                 // rank of the block whose shared memory it is; NULL: the own
     int rank;                       // of the root
     struct {
         int view_dim;               // dimension of the view that walks along it, or -1 (fixed)
@@ -272,6 +273,8 @@ typedef struct {
 } ir_tensor_map;
 enum { IR_MAX_MAPS = 8 };
 uint32_t ir_map_count(const ir_func *f);
+int ir_map_type(vm_dtype t);     // CUtensorMapDataType and CUtensorMapSwizzle
+int ir_map_swizzle(int bytes);
 
 typedef struct {
     int64_t grid[3];

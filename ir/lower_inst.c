@@ -253,7 +253,7 @@ static fe_value *barriers(lower *l, vm_inst i, const char *name, const fe_args *
     if (i == I_wait && n >= 1 && lw_in_space(v[0], IS_REG)) {
         if (n != 1)
             return lw_bad_args(l, name, "a value in flight, or a barrier and its phase", at);
-        return lw_rt(l, lw_landed(l, v[0]->rt));
+        return lw_rt(l, lw_waited(l, v[0]->rt));
     }
     const uint32_t want = i == I_arrive ? 1 : 2;
     if (n != want)
@@ -532,6 +532,20 @@ static fe_value *by_instruction(lower *l, vm_inst i, const char *name, fe_args *
     }
 }
 
+/// x.at(rank): a shared tile or barriers of another block of the cluster.
+static fe_value *peer(lower *l, fe_value **v, const vm_span *s, vm_span at) {
+    ir_value *ops[2] = {v[0]->rt, lw_index(l, v[1], s[1])};
+    if (!ops[1]) return fe_poison(l->e);
+    if (l->f->cluster[0] * l->f->cluster[1] * l->f->cluster[2] < 2) {
+        vm_diag *d = vm_report(l->c, D_E0518, at, "'at' in a kernel without clusters");
+        vm_help(l->c, d, "write 'cluster = (2, 1);' in the launch clause");
+        return fe_poison(l->e);
+    }
+    ir_value *r = ir_emit1(&l->b, I_peer, 2, ops, ops[0]->type);
+    r->name = ops[0]->name;
+    return lw_rt(l, r);
+}
+
 fe_value *lw_call(fe_eval *e, const char *name, fe_args *args, vm_span at) {
     lower *l = lw(e);
     l->b.span = at;
@@ -548,13 +562,12 @@ fe_value *lw_call(fe_eval *e, const char *name, fe_args *args, vm_span at) {
     const bool reduction = (i == I_min || i == I_max) && (n == 1 || fe_named(args, "dim"));
     if (inst && !allowed(l, reduction ? I_sum : i, name, at)) return fe_poison(e);
     if (strcmp(name, "clamp") == 0) return clamp(l, n, v, at);
+    if (strcmp(name, "at") == 0 && n == 2 && (lw_in_space(v[0], IS_SHARED) || lw_in_space(v[0], IS_BARRIER))) return peer(l, v, s, at);
     bool mine = false;
     fe_value *r = lw_call_tile(l, name, args, at, &mine);
     if (mine) return r;
     if (inst) return by_instruction(l, i, name, args, at);
     vm_diag *d = vm_report(l->c, D_E0364, at, "no instruction '%s' for these operands", name);
-    if (strcmp(name, "at") == 0)
-        vm_help(l->c, d, "shared memory of other blocks of a cluster cannot be reached: exchange through "
-                         "global memory, with signal(…) and wait_for(…)");
+    if (strcmp(name, "at") == 0) vm_help(l->c, d, "x.at(rank) is a shared tile or a barrier of another block of the cluster");
     return fe_poison(e);
 }

@@ -118,6 +118,7 @@ static void collect(planner *p) {
             if (op->ops[i]->type.space != IS_SHARED) continue;
             const ir_value *root = ir_memory_of(op->ops[i]);
             item *x = root && root->def ? item_of(p, root->def) : NULL;
+            if (x && op->inst == I_peer) cover(x, 0, p->ops.n); // others use it when they like
             if (x && vm_insts[op->inst].cls != C_VIEW && op->inst != I_permute && op->inst != I_reshape)
                 use(p, x, op, true);
         }

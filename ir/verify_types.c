@@ -293,6 +293,12 @@ static bool check_slice(ir_checker *k, const ir_op *op) {
 
 static bool check_view(ir_checker *k, const ir_op *op) {
     if (op->inst == I_slice) return check_slice(k, op);
+    if (op->inst == I_peer) {
+        const enum ir_space s = op->ops[0]->type.space;
+        NEED((s == IS_SHARED || s == IS_BARRIER) && is_int(op->ops[1]), "needs a shared view or barriers, and an integer");
+        NEED(op->res[0]->type.space == s && op->res[0]->type.rank == op->ops[0]->type.rank, "result is of another type");
+        return true;
+    }
     const ir_type *res = &op->res[0]->type;
     uint32_t n = (uint32_t)open_dims(res), from = 0;
     if (op->inst == I_global_view) {

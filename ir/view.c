@@ -6,7 +6,7 @@
 enum { MAX_CHAIN = 64 };
 
 static bool is_root(const ir_op *op) {
-    return op->inst != I_slice && op->inst != I_permute;
+    return op->inst != I_slice && op->inst != I_permute && op->inst != I_peer;
 }
 
 static bool add_origin(ir_access *a, int d, ir_value *v) {
@@ -76,7 +76,8 @@ bool ir_trace(const ir_value *view, ir_access *out) {
     *out = (ir_access){.root = v->def, .rank = v->type.rank};
     for (int d = 0; d < out->rank; d++) out->d[d].view_dim = d;
     while (n--)
-        if (!(chain[n]->inst == I_slice ? step_slice(chain[n], out) : step_permute(chain[n], out)))
+        if (chain[n]->inst == I_peer) out->peer = chain[n]->ops[1];
+        else if (!(chain[n]->inst == I_slice ? step_slice(chain[n], out) : step_permute(chain[n], out)))
             return false;
     return true;
 }

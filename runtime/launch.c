@@ -28,21 +28,6 @@ static void add_attributes(tilus_plan *p) {
     }
 }
 
-/// CUtensorMapDataType: it decides the element's size and how reductions add.
-static int map_type(vm_dtype t) {
-    switch (t) {
-    case T_f16: return 6;
-    case T_bf16: return 9;
-    case T_f32: case T_tf32: return 7;
-    case T_f64: return 8;
-    case T_u32: return 2;
-    case T_i32: return 3;
-    case T_u64: return 4;
-    case T_i64: return 5;
-    default: return vm_mem_bits(t) <= 8 ? 0 : vm_mem_bits(t) == 16 ? 1 : 2;
-    }
-}
-
 /// Tensor maps for a launch, those anew whose tensor has moved or changed its shape.
 static tilus_status encode_maps(tilus_plan *p, const ir_launch *l) {
     tilus_context *c = p->kernel->module->ctx;
@@ -52,10 +37,9 @@ static tilus_status encode_maps(tilus_plan *p, const ir_launch *l) {
     for (uint32_t i = 0; i < l->maps; i++) {
         const ir_tensor_map *m = &l->map[i];
         if (p->mapped && !memcmp(m, &p->launch.map[i], sizeof *m)) continue;
-        const int swizzle = m->swizzle == 128 ? 3 : m->swizzle == 64 ? 2 : m->swizzle == 32 ? 1 : 0;
         p->mapped = false; // until all are made
-        const tilus_status s = rt_cu(c, c->cu.tensor_map(map_at(p, i), map_type(m->elem), (uint32_t)m->rank, m->base, m->extent, m->stride + 1,
-                                                         m->box, ones, 0, swizzle, 2, 0), "cuTensorMapEncodeTiled");
+        const tilus_status s = rt_cu(c, c->cu.tensor_map(map_at(p, i), ir_map_type(m->elem), (uint32_t)m->rank, m->base, m->extent, m->stride + 1,
+                                                         m->box, ones, 0, ir_map_swizzle(m->swizzle), 2, 0), "cuTensorMapEncodeTiled");
         if (s != TILUS_OK) return s;
     }
     p->mapped = true;

@@ -316,6 +316,30 @@ static void extent(out *o, const ir_op *op) {
     refuse(o, m, strlen(m));
 }
 
+static void tensor_map(out *o, const ir_op *op) {
+    const ir_param *const p = &o->f->params[ir_int(op, AT_param, 0)];
+    const ir_attr *const box = ir_get(op, AT_box);
+    const char *const m = vm_format(o->c->arena, "strides of '%s' are no multiples of 16 bytes, as tensor copies need", p->name);
+    for (uint32_t i = 1; i < box->n; i++) {
+        const char *const s = name_of(o, op->ops[box->n + i - 1]);
+        pad(o);
+        vm_put(o->t, "if (%s < 0 || %s %% 16) ", s, s);
+        refuse(o, m, strlen(m));
+    }
+    pad(o);
+    vm_put(o->t, "out->map[out->maps++] = (struct tilus_map){%s, %d, %u, %d, {", param_name(o, p), ir_map_type((vm_dtype)ir_int(op, AT_elem, T_u8)), box->n,
+           ir_map_swizzle((int)ir_int(op, AT_swizzle, 0)));
+    for (uint32_t i = 0; i < box->n; i++) {
+        const char *const e = name_of(o, op->ops[i]);
+        vm_put(o->t, "%s%s > 0 ? (uint64_t)%s : 1", i ? ", " : "", e, e);
+    }
+    vm_put(o->t, "}, {");
+    for (uint32_t i = 1; i < box->n; i++) vm_put(o->t, "%s(uint64_t)%s", i > 1 ? ", " : "", name_of(o, op->ops[box->n + i - 1]));
+    vm_put(o->t, "%s}, {", box->n > 1 ? "" : "0");
+    for (uint32_t i = 0; i < box->n; i++) vm_put(o->t, "%s%d", i ? ", " : "", box->v[i]);
+    vm_put(o->t, "}};\n");
+}
+
 static void launch(out *o, const ir_op *op) {
     for (uint32_t d = 0; d < 3; d++) {
         const char *const v = name_of(o, op->ops[d]), *const most = d ? "65535" : "2147483647";
@@ -348,6 +372,7 @@ static void step(out *o, const ir_op *op) {
     case I_yield: case I_return: case I_break: case I_continue: case I_leave: terminator(o, op); return;
     case I_host_check: check(o, op); return;
     case I_host_extent: extent(o, op); return;
+    case I_host_tensor: tensor_map(o, op); return;
     case I_host_launch: launch(o, op); return;
     default: break;
     }
@@ -395,8 +420,8 @@ static void function(out *o) {
     ir_walk(f->host, declare_op, o);
     for (uint32_t i = 0; i < f->nparams; i++) vm_put(t, "    (void)%s;\n", param_name(o, &f->params[i]));
     const int *const cl = f->cluster;
-    vm_put(t, "    *out = (struct tilus_launch){{1, 1, 1}, {%d, 1, 1}, {%d, %d, %d}, %u, \"%s\", 0};\n", f->warps * 32,
-           cl[0] > 0 ? cl[0] : 1, cl[1] > 0 ? cl[1] : 1, cl[2] > 0 ? cl[2] : 1, f->shared_bytes, f->name);
+    vm_put(t, "    *out = (struct tilus_launch){{1, 1, 1}, {%d, 1, 1}, {%d, %d, %d}, %u, \"%s\", 0, %d, 0, {{0}}};\n", f->warps * 32,
+           cl[0] > 0 ? cl[0] : 1, cl[1] > 0 ? cl[1] : 1, cl[2] > 0 ? cl[2] : 1, f->shared_bytes, f->name, f->dependent);
     region(o, f->host);
     vm_put(t, "    return 0;\n}\n");
 }
@@ -416,8 +441,13 @@ char *tool_header(rt_compilation *x, const char *path) {
            "// Allow more than 48 KiB of shared memory by CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES.\n"
            "#pragma once\n#include <stdint.h>\n\n#ifndef TILUS_LAUNCH\n#define TILUS_LAUNCH\n"
            "struct tilus_launch {\n    unsigned grid[3], block[3], cluster[3], shared_bytes; // shared: dynamic, all of it\n"
-           "    const char *entry, *error;\n};\n#endif\n\nstatic const char %s_ptx[] =\n",
-           TILUS_VERSION_MAJOR, TILUS_VERSION_MINOR, TILUS_VERSION_PATCH, source, x->opt.arch->name, name);
+           "    const char *entry, *error;\n"
+           "    int dependent; // begin before the launch in front has ended: PROGRAMMATIC_STREAM_SERIALIZATION\n"
+           "    // Tensor maps for cuTensorMapEncodeTiled(…, type, rank, base, extent, stride, box, ones, 0, swizzle, 2, 0);\n"
+           "    // each is a parameter of its own of 128 bytes, behind the others.\n"
+           "    unsigned maps;\n    struct tilus_map {\n        const void *base;\n        int type;\n        unsigned rank;\n        int swizzle;\n"
+           "        uint64_t extent[5], stride[4];\n        uint32_t box[5];\n    } map[%d];\n};\n#endif\n\nstatic const char %s_ptx[] =\n",
+           TILUS_VERSION_MAJOR, TILUS_VERSION_MINOR, TILUS_VERSION_PATCH, source, x->opt.arch->name, IR_MAX_MAPS, name);
     for (const char *s = x->ptx; *s;) { // a line of PTX a line
         const size_t n = strcspn(s, "\n") + 1, left = strlen(s);
         vm_put(&t, "    \"");
