@@ -16,11 +16,11 @@ typedef struct {
 } place;
 
 typedef struct vg_called {
-    const vg_kernel *callee;    // NULL: built in
+    const vg_kernel *callee;    // NULL: built in, or by address
+    const vg_kernel *const *by_index; // by address: of the module's functions, NULL where none can be called
     const struct builtin *builtin;
     uint32_t narg, nres;
     place *arg, *res;           // of the caller
-    const char *name;
 } called;
 
 // ---- values -------------------------------------------------------------------------------------
@@ -65,7 +65,7 @@ static void pass(const vg_warp *w, const vg_frame *from, const place *a, const v
     for (uint32_t m = mask; m; m &= m - 1) {
         const uint32_t lane = (uint32_t)__builtin_ctz(m);
         if (!a->is_row && !b->is_row) {
-            memcpy(local_at(w, lane, to->local_base + b->at), local_at(w, lane, from->local_base + a->at), b->bytes);
+            memcpy(local_at(w, lane, to->local_base + b->at), local_at(w, lane, from->local_base + a->at), a->bytes < b->bytes ? a->bytes : b->bytes);
             continue;
         }
         memset(small, 0, sizeof small);
@@ -77,27 +77,59 @@ static void pass(const vg_warp *w, const vg_frame *from, const place *a, const v
 void vg_call_results(vg_warp *w, const vg_frame *callee, const vg_split *caller, uint32_t mask) {
     const vg_inst *const in = &caller->frame->code->inst[caller->pc - 1];
     const called *const c = in->aux;
-    const ptx_func *const f = c->callee->func;
+    const ptx_func *const f = callee->code->func;
     for (uint32_t i = 0; i < c->nres && i < f->nret; i++) {
-        const place from = formal(c->callee, &f->ret[i]);
+        const place from = formal(callee->code, &f->ret[i]);
         pass(w, callee, &from, caller->frame, &c->res[i], mask);
     }
 }
 
 // ---- calls --------------------------------------------------------------------------------------
 
-static enum vg_next ex_call(vg_warp *w, const vg_inst *in, uint32_t mask) {
+static enum vg_next enter(vg_warp *w, const vg_inst *in, uint32_t mask, const vg_kernel *callee) {
     const called *const c = in->aux;
+    const ptx_func *const f = callee->func;
     vg_frame *const from = w->split[w->current].frame;
-    vg_frame *const to = vg_frame_push(w, c->callee, from);
+    vg_frame *const to = vg_frame_push(w, callee, from);
     if (!to)
-        return vg_fail(w, in, (uint32_t)__builtin_ctz(mask), VG_LAUNCH_FAILED, "calls nested too deeply, or no local memory left, in '%.100s'", c->name);
-    const ptx_func *const f = c->callee->func;
+        return vg_fail(w, in, (uint32_t)__builtin_ctz(mask), VG_LAUNCH_FAILED, "calls nested too deeply, or no local memory left, in '%.100s'", f->name);
     for (uint32_t i = 0; i < c->narg; i++) {
-        const place p = formal(c->callee, &f->param[i]);
+        const place p = formal(callee, &f->param[i]);
         pass(w, from, &c->arg[i], to, &p, mask);
     }
     return vg_enter(w, to, mask);
+}
+
+static enum vg_next ex_call(vg_warp *w, const vg_inst *in, uint32_t mask) {
+    return enter(w, in, mask, ((const called *)in->aux)->callee);
+}
+
+/// Lanes that call one function enter it together; others part and come to this instruction again.
+static enum vg_next ex_call_address(vg_warp *w, const vg_inst *in, uint32_t mask) {
+    const called *const c = in->aux;
+    const uint64_t *const at = VG_ROW64(w, in->s[0]);
+    uint32_t target[33], lanes[33], ways = 0;
+    for (uint32_t left = mask; left; left &= ~lanes[ways++]) {
+        const uint32_t first = (uint32_t)__builtin_ctz(left);
+        lanes[ways] = 0;
+        target[ways] = w->pc;
+        for (uint32_t l = first; l < 32; l++)
+            if (left & vga_bit[l] && at[l] == at[first]) lanes[ways] |= vga_bit[l];
+    }
+    if (ways > 1) {
+        if (mask != w->active) {
+            target[ways] = w->pc + 1;
+            lanes[ways++] = w->active & ~mask;
+        }
+        return vg_diverge(w, w->pc + 1, ways, target, lanes);
+    }
+    const uint32_t lane = (uint32_t)__builtin_ctz(mask);
+    const uint64_t index = (at[lane] - VG_WINDOW_CODE) / VG_CODE_STEP;
+    const vg_kernel *const k = at[lane] >= VG_WINDOW_CODE && at[lane] % VG_CODE_STEP == 0 && index < (uint64_t)in->imm ? c->by_index[index] : NULL;
+    if (!k || k->func->nparam != c->narg || k->func->nret < c->nres)
+        return vg_fail(w, in, lane, VG_ILLEGAL_ADDRESS, "a call of 0x%" PRIx64 ", %s", at[lane],
+                       k ? "a function with other parameters" : "which is no function");
+    return enter(w, in, mask, k);
 }
 
 // ---- built in -----------------------------------------------------------------------------------
@@ -301,19 +333,36 @@ static const struct builtin builtins[] = {
 
 // ---- decoding -----------------------------------------------------------------------------------
 
-/// A value that the call names: a .param variable of the body, a register or a constant.
+/// A value that the call names: a .param variable of the body, a register or a constant. `to`: the
+/// formal, NULL in calls by address.
 static place actual(vg_decoder *d, const ptx_opnd *o, const ptx_var *to, bool result) {
-    const uint32_t want = (uint32_t)to->bytes;
     if (o->kind == PTX_O_SYMBOL && o->var && o->var->space == PTX_PARAM) {
+        const uint32_t want = (uint32_t)(to ? to->bytes : o->var->bytes);
         if (d->func->is_entry && o->var >= d->func->param && o->var < d->func->param + d->func->nparam)
             vgd_fail(d, "a parameter of the kernel passed on");
         if (o->var->bytes < want) vgd_fail(d, "'%.60s' is passed for %u bytes and has fewer", o->symbol, (unsigned)want);
         return (place){false, VG_NO_ROW, (uint32_t)o->var->address, want};
     }
-    const int type = ptx_types[to->type].kind == PTX_K_PRED ? PTX_b32 : to->type;
+    int type = to ? to->type : o->kind == PTX_O_REG && o->reg >= 0 ? d->func->reg[o->reg].type : PTX_b32;
+    const uint32_t want = to ? (uint32_t)to->bytes : ptx_types[type].bits / 8u;
+    if (ptx_types[type].kind == PTX_K_PRED) type = PTX_b32;
     if (want > 16) vgd_fail(d, "a register passed for %u bytes", (unsigned)want);
     if (result) return (place){true, vga_result(d, o, type), 0, want};
     return (place){true, vgd_source(d, o, type), 0, want};
+}
+
+/// Any function of the module with as many parameters can be meant.
+static void call_address(vg_decoder *d, vg_inst *out, called *c) {
+    const ptx_module *const m = d->module->ptx;
+    const vg_kernel **const by = vgd_alloc(d, m->nfunc * sizeof *by);
+    for (uint32_t i = 0; i < m->nfunc && !d->failed; i++) {
+        const ptx_func *const f = m->func[i];
+        if (!f->is_entry && !f->is_extern && !f->alias && f->nparam == c->narg && f->nret >= c->nres) by[i] = vgd_callee(d, f);
+    }
+    c->by_index = by;
+    out->imm = m->nfunc;
+    out->s[0] = vgd_source(d, &d->in->opnd[0], PTX_u64);
+    out->run = ex_call_address;
 }
 
 void vgd_call(vg_decoder *d, vg_inst *out) {
@@ -322,13 +371,22 @@ void vgd_call(vg_decoder *d, vg_inst *out) {
     out->cls = VG_C_control;
     const ptx_func *f = in->nopnd ? in->opnd[0].func : NULL;
     for (int i = 0; f && f->alias && i < 64; i++) f = f->alias;
+    called *const c = vgd_alloc(d, sizeof *c);
+    out->aux = c;
     if (!f) {
-        vgd_fail(d, "a call by address");
+        if (!in->nopnd || in->opnd[0].kind != PTX_O_REG) {
+            vgd_fail(d, "a call of neither a function nor a register");
+            return;
+        }
+        c->narg = in->narg;
+        c->nres = in->nresult;
+        c->arg = vgd_alloc(d, c->narg * sizeof(place));
+        c->res = vgd_alloc(d, c->nres * sizeof(place));
+        for (uint32_t i = 0; i < c->narg; i++) c->arg[i] = actual(d, &in->arg[i], NULL, false);
+        for (uint32_t i = 0; i < c->nres; i++) c->res[i] = actual(d, &in->result[i], NULL, true);
+        call_address(d, out, c);
         return;
     }
-    called *const c = vgd_alloc(d, sizeof *c);
-    c->name = f->name;
-    out->aux = c;
     for (size_t i = 0; f->is_extern && i < sizeof builtins / sizeof *builtins; i++)
         if (strcmp(builtins[i].name, f->name) == 0) c->builtin = &builtins[i];
     if (f->is_entry || (f->is_extern && !c->builtin)) {

@@ -244,6 +244,8 @@ static uint64_t shared_offset(vg_decoder *d, const ptx_var *v) {
 
 static vg_row symbol_row(vg_decoder *d, const ptx_opnd *o, int64_t addend, bool wide) {
     const ptx_var *const v = o->var;
+    const uint64_t code = o->func ? vg_code_address(d->module->ptx, o->func) : 0;
+    if (code) return vgd_constant(d, code + (uint64_t)addend, wide);
     if (!v) {
         vgd_fail(d, "the address of '%.60s', which is no variable", o->symbol ? o->symbol : "?");
         return 0;

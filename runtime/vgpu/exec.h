@@ -319,6 +319,8 @@ static inline uint64_t vg_random(uint64_t *state) { // xorshift64*
 #define VG_GLOBAL 0x700000000000ull
 #define VG_WINDOW_SHARED 0x010000000000ull
 #define VG_WINDOW_LOCAL 0x020000000000ull
+#define VG_WINDOW_CODE 0x040000000000ull  // addresses of functions: VG_CODE_STEP times their index
+#define VG_CODE_STEP 16
 #define VG_WINDOW_PARAM 0x030000000000ull // of an entry; .param addresses of entries are these
 #define VG_RANK_SHIFT 24
 

@@ -213,6 +213,14 @@ static bool variable_fail(ptx_error *e, const ptx_var *v, const char *why) {
     return false;
 }
 
+uint64_t vg_code_address(const ptx_module *m, const ptx_func *f) {
+    for (int i = 0; f->alias && i < 64; i++) f = f->alias;
+    if (f->is_extern || f->is_entry) return 0;
+    for (uint32_t i = 0; i < m->nfunc; i++)
+        if (m->func[i] == f) return VG_WINDOW_CODE + (uint64_t)i * VG_CODE_STEP;
+    return 0;
+}
+
 static bool place_variables(loader *l) {
     const ptx_module *const m = l->module->ptx;
     vg_gpu *const g = l->gpu;
@@ -231,8 +239,9 @@ static bool place_variables(loader *l) {
         if (v->ninit) memcpy(at, v->init, v->ninit < v->bytes ? v->ninit : v->bytes);
         for (uint32_t r = 0; r < v->nreloc; r++) {
             const struct ptx_reloc *const x = &v->reloc[r];
-            if (!x->var || !x->var->address) return variable_fail(l->error, v, "holds the address of a function, or of what is not defined");
-            const uint64_t value = (x->var->address + (uint64_t)x->addend) >> x->shift;
+            const uint64_t to = x->var ? x->var->address : x->func ? vg_code_address(m, x->func) : 0;
+            if (!to) return variable_fail(l->error, v, "holds the address of what is not defined");
+            const uint64_t value = (to + (uint64_t)x->addend) >> x->shift;
             if (x->at + x->bytes <= v->bytes) memcpy(at + x->at, &value, x->bytes);
         }
     }

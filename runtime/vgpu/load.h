@@ -35,6 +35,7 @@ typedef struct vg_decoding {
     const uint32_t *joins;
 } vg_decoding;
 
+uint64_t vg_code_address(const ptx_module *m, const ptx_func *f); // 0: it has no body
 uint64_t vgd_fill_hash(const vg_fill_row *f);
 void vgd_finish(vg_decoder *d, vg_inst *out); // after the decoder: steps around it
 /// Where the paths of the instruction being decoded meet again.

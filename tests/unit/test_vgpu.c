@@ -262,6 +262,27 @@ static void calls(void **state) {
         "JOIN: add.u32 %r11, %r11, %r0;\n" STORE_OUT), 0, calls_want);
 }
 
+static uint32_t address_want(uint32_t x, uint32_t t) { return x == 0 ? t + 1 : x == 1 ? t * 5 : 0xdeadbeef; }
+
+/// Lanes of one warp call different functions by address.
+static void addresses(void **state) {
+    (void)state;
+    static const char *const ptx = HEAD
+        ".func (.param .b32 o) one(.param .b32 i)\n{ .reg .b32 %r<3>; ld.param.b32 %r1, [i]; add.u32 %r1, %r1, 1; st.param.b32 [o], %r1; ret; }\n"
+        ".func (.param .b32 o) five(.param .b32 i)\n{ .reg .b32 %r<3>; ld.param.b32 %r1, [i]; mul.lo.u32 %r1, %r1, 5; st.param.b32 [o], %r1; ret; }\n"
+        ".global .align 8 .u64 table[3] = {one, five, 77};\n"
+        KERNEL(", .param .u64 in", LOAD_IN
+        "setp.eq.u32 %p1, %r10, 2; mul.wide.u32 %rd3, %r10, 8; mov.u64 %rd4, table; add.s64 %rd4, %rd4, %rd3; ld.global.u64 %rd5, [%rd4];\n"
+        "{ .param .b32 a; .param .b32 b; st.param.b32 [a], %r0; P: .callprototype (.param .b32 _) _ (.param .b32 _); @!%p1 call (b), %rd5, (a), P; ld.param.b32 %r11, [b]; }\n"
+        "@%p1 ret;\n" STORE_OUT);
+    compare(ptx, 3, address_want);
+    in_[0] = 2;
+    char wrong[4000];
+    snprintf(wrong, sizeof wrong, "%s", ptx);
+    memcpy(strstr(wrong, "@!%p1 call"), "@%p1  call", 10);
+    says(run(wrong, &(how){.block = 32}, (array[]){{out_, 4 * N}, {in_, 4 * N}}, 2), VG_ILLEGAL_ADDRESS, "which is no function");
+}
+
 static uint32_t record_want(uint32_t x, uint32_t t) { return (uint32_t)((int8_t)(x & 0xff) + (int)t); }
 
 /// Records by value, addresses of parameters and of local arrays, guarded calls.
@@ -622,7 +643,7 @@ static void atomics_wide(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(loops), cmocka_unit_test(nested), cmocka_unit_test(indexed), cmocka_unit_test(spin_lock), cmocka_unit_test(semaphores),
-        cmocka_unit_test(calls), cmocka_unit_test(records), cmocka_unit_test(printing), cmocka_unit_test(heap),
+        cmocka_unit_test(calls), cmocka_unit_test(addresses), cmocka_unit_test(records), cmocka_unit_test(printing), cmocka_unit_test(heap),
         cmocka_unit_test(reduction), cmocka_unit_test(named), cmocka_unit_test(deadlocks), cmocka_unit_test(clusters),
         cmocka_unit_test(spaces), cmocka_unit_test(widths), cmocka_unit_test(faults), cmocka_unit_test(device_memory),
         cmocka_unit_test(atomics_many), cmocka_unit_test(atomics_one), cmocka_unit_test(atomics_wide),
