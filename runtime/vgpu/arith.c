@@ -37,7 +37,7 @@ WIDTHS(W_OPS)
         return (U)(x / y);                                                                         \
     }                                                                                              \
     static VGA_INLINE U rem_1_##s(T x, T y) {                                                      \
-        if (y == 0) return (U)x;                                                                   \
+        if (y == 0) return bits == 16 ? (U)x : (U) ~(U)0; /* what GPUs make of it */              \
         if ((T)-1 < 0 && y == (T)-1) return 0;                                                     \
         return (U)(x % y);                                                                         \
     }                                                                                              \

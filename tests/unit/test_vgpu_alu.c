@@ -243,7 +243,7 @@ static bool int_op(const words *w, int t, const uint64_t *s, uint64_t *d) {
         r = high ? int_of((uint64_t)((u128)p >> abs(t)), t) : p;
         if (mad) r = high && !sat ? (s128)((u128)r + (u128)z) : (s128)((u128)r + (u128)z);
     } else if (!strcmp(op, "div")) r = y == 0 ? -1 : x / y;
-    else if (!strcmp(op, "rem")) r = y == 0 ? x : x % y;
+    else if (!strcmp(op, "rem")) r = y == 0 ? (abs(t) == 16 ? x : -1) : x % y; // as on GPUs
     else if (!strcmp(op, "min")) r = x < y ? x : y;
     else if (!strcmp(op, "max")) r = x > y ? x : y;
     else if (!strcmp(op, "abs")) r = x < 0 ? -x : x;
