@@ -9,6 +9,7 @@ float64 after the last replay.
         [--m 1,16] [--types u4] [--json FILE] [--most 12]
 """
 import argparse
+import itertools
 import json
 import math
 import os
@@ -65,29 +66,34 @@ def bitstring(codes, b):
 
 
 def configs(n, k, m, b, most):
-    """Schedules worth a try, the likeliest first: even shares, little reading of x, stages of some 24 KB."""
+    """Schedules worth a try, the likeliest first: even shares, little reading of x from L2, stages of some
+    24 KB, enough warps, and blocks that share k only where that saves reading x."""
     groups, mt = cdiv(k, GROUP), 1 if m == 1 else cdiv(m, 8) * 8
+    floor = n * k * (b + 16 / GROUP) / 8 / 4.5e6
     out = []
-    for rw in range(1, 17):
-        for rr in (16, 32, 64):
-            for kw in (1, 2, 4, 7, 8, 14, 16):
-                for g in (1, 2, 4):
-                    for per in (1, 2):
-                        r, w = rw * rr, rw * kw
-                        if not 8 <= w <= 28 // per or r > n or (mt > 1 and g > 1) or (rr > 32 and mt == 1) or (w > 16 and rr * g * mt > 64):
-                            continue
-                        chunks, tiles = cdiv(groups, kw * g), cdiv(n, r)
-                        rounds = cdiv(tiles, 132 * per)
-                        even = tiles / (rounds * 132 * per) * groups / (chunks * kw * g)
-                        x = 16 * mt / (r * b)
-                        stage = r * kw * g * (GROUP * b // 8 + 2) + mt * (kw * g * GROUP + (32 if mt > 1 else 0)) * 2
-                        fixed = kw * (max(mt, 8) * (r + 4) + 8) * 4 + 512
-                        stages = min(16, int((227 * 1024 // per - 1024 - fixed) // stage))
-                        if stages < 2 or stages * stage * per < 64 * 1024 or x > 1.1 or even < 0.8:
-                            continue
-                        score = even - 0.2 * x - 0.03 * abs(math.log2(stage / 24576)) - 0.1 * abs(math.log2(w * per / (24 if b < 4 else 16))) + 0.02 * (rr > 16)
-                        out.append((score, dict(RW=rw, RR=rr, KW=kw, G=g, stages=stages, blocks=cdiv(tiles, rounds))))
-    out.sort(key=lambda c: -c[0])
+    for rw, rr, kw, g, per, split in itertools.product(range(1, 17), (16, 32, 64), (1, 2, 4, 7, 8, 14, 16), (1, 2, 4), (1, 2), (1, 2, 4, 7, 8)):
+        r, w = rw * rr, rw * kw
+        if not 8 <= w <= 28 // per or r > n or (rr > 32 and mt == 1 and b > 3) or split * kw * g > groups:
+            continue
+        if mt > 1 and (g > 1 or per > 1 or w > 16):
+            continue
+        if mt == 1 and w > 16 and rr * g > 64:
+            continue
+        tiles, chunks = cdiv(n, r), cdiv(groups, kw * g)
+        blocks = min(tiles, 132 * per // split)
+        rounds = cdiv(tiles, blocks)
+        blocks = cdiv(tiles, rounds)
+        even = tiles * split / (rounds * 132 * per) * groups / (cdiv(chunks, split) * split * kw * g)
+        x = 16 * mt / (r * b)
+        stage = r * kw * g * (GROUP * b // 8 + 2) + mt * (kw * g * GROUP + (32 if mt > 1 else 0)) * 2
+        fixed = kw * (max(mt, 8) * (r + 4) + 8) * 4 + 512
+        stages = min(16, int((227 * 1024 // per - 1024 - fixed) // stage))
+        if stages < 2 or stages * stage * per < 64 * 1024 or even < 0.6:
+            continue
+        time_ = floor * max(1, 0.75 * (1 + x)) / min(1, even / 0.96) + 4.5 + (2 if split > 1 else 0)
+        taste = 0.02 * abs(math.log2(stage / 24576)) + 0.05 * abs(math.log2(w * per / (24 if b < 4 else 16))) - 0.02 * (rr // 16 - 1)
+        out.append((time_ * (1 + taste), dict(RW=rw, RR=rr, KW=kw, G=g, SPLIT=split, stages=stages, blocks=blocks)))
+    out.sort(key=lambda c: c[0])
     return [c for _, c in out[:most]]
 
 
@@ -160,8 +166,10 @@ def main():
                         blk = torch.zeros(cdiv(n, r) * cdiv(k, kw * g * GROUP) * size, dtype=torch.uint8, device="cuda")
                         pk(n, k, packed_codes, s, blk)
                         copies = [blk] + [blk.clone() for _ in range(max(1, int(300e6 // blk.numel())))]
+                        sums = torch.zeros(m, n, device="cuda")
+                        arrived = torch.zeros(n, dtype=torch.int32, device="cuda")
                         y = torch.full((m, n), float("nan"), device="cuda", dtype=dt)
-                        runs = [kern.prepare(m, n, k, blocks, x, d, y) for d in copies]
+                        runs = [kern.prepare(m, n, k, blocks, x, d, y, sums, arrived) for d in copies]
                         us = graph_us(runs * max(1, 12 // len(runs)))
                         error = ((y.double() - want).norm() / want.norm()).item()
                         info = kern.info()
