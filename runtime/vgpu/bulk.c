@@ -217,6 +217,7 @@ static enum vg_next wait(vg_warp *w, const vg_inst *in, uint32_t mask) {
         if (in->sub) {
             vg_bulk_read(o);
             end_leases(o, false);
+            if (o->done && !o->nticket) vg_bulk_unlink(g, o);
             continue;
         }
         bool kept = o->nticket != 0;

@@ -285,10 +285,59 @@ static void register_budget(void **state) {
     vt_says(vt_run(BUDGET(""), &(vt_config){.block = 384}, arg, 2), "registers that no other warp");
 }
 
+/// Two blocks of a cluster: each tells the other, after writing into its shared memory.
+static void remote_arrivals(void **state) {
+    (void)state;
+    for (uint64_t s = 0; s < 20; s++) {
+        uint32_t in[64], out[64];
+        vt_fill(in, sizeof in);
+        vt_arg arg[] = {VT_BUFFER(in, sizeof in), VT_BUFFER(out, sizeof out)};
+        vt_good(vt_run(KERNEL("@%p1 mbarrier.init.shared::cta.b64 [%r2], 33;\nfence.mbarrier_init.release.cluster;\n"
+                              "barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;\n"
+                              "mov.u32 %r10, %cluster_ctarank;\nxor.b32 %r11, %r10, 1;\nshl.b32 %r12, %r1, 2;\nshl.b32 %r13, %r10, 7;\n"
+                              "add.u32 %r13, %r13, %r12;\ncvt.u64.u32 %rd3, %r13;\nadd.u64 %rd4, %rd1, %rd3;\nld.global.u32 %r14, [%rd4];\n"
+                              "add.u32 %r15, %r3, %r12;\nmapa.shared::cluster.u32 %r16, %r15, %r11;\nst.shared::cluster.u32 [%r16], %r14;\n"
+                              "mapa.shared::cluster.u32 %r17, %r2, %r11;\ngetctarank.shared::cluster.u32 %r18, %r17;\nsetp.ne.u32 %p4, %r18, %r11;\n"
+                              "@%p4 trap;\nmbarrier.arrive.release.cluster.shared::cluster.b64 _, [%r17];\n"
+                              "@%p1 mbarrier.arrive.expect_tx.release.cluster.shared::cta.b64 _, [%r2], 16;\n"
+                              "@%p1 mbarrier.complete_tx.relaxed.cluster.shared::cluster.b64 [%r17], 16;\n"
+                              "wait: mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 %p3, [%r2], 0;\n@!%p3 bra wait;\n"
+                              "ld.shared.u32 %r19, [%r15];\nadd.u64 %rd5, %rd2, %rd3;\nst.global.u32 [%rd5], %r19;\n"
+                              "barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;\n"),
+                       &(vt_config){.block = 32, .grid = 2, .cluster = 2, .schedule = s, .sanitize = s % 4 == 3}, arg, 2));
+        for (int i = 0; i < 64; i++) assert_int_equal(out[i], in[i ^ 32]);
+        if (vt_reports) fail_msg("schedule %u: %s", (unsigned)s, vt_report);
+    }
+}
+
+/// Copies that nobody waits for when the block ends are told; those to global memory still arrive.
+static void open_at_exit(void **state) {
+    (void)state;
+    static const char *const bodies[] = {
+        "cp.async.cg.shared.global [%r3], [%rd1], 16;\ncp.async.commit_group;\n",
+        "mbarrier.init.shared.b64 [%r2], 1;\nfence.mbarrier_init.release.cluster;\nmbarrier.arrive.expect_tx.shared.b64 _, [%r2], 64;\n"
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r3], [%rd1], 64, [%r2];\n",
+        "ld.global.v4.u32 {%r30, %r31, %r32, %r33}, [%rd1];\nst.shared.v4.u32 [%r3], {%r30, %r31, %r32, %r33};\nfence.proxy.async;\n"
+        "cp.async.bulk.global.shared::cta.bulk_group [%rd2], [%r3], 16;\ncp.async.bulk.commit_group;\n",
+    };
+    for (int i = 0; i < 3; i++) {
+        char text[8192];
+        uint8_t in[256], out[256];
+        vt_fill(in, sizeof in);
+        vt_fill(out, sizeof out);
+        vt_text(text, sizeof text, KERNEL("$0"), &bodies[i]);
+        vt_arg arg[] = {VT_BUFFER(in, sizeof in), VT_BUFFER(out, sizeof out)};
+        vt_good(vt_run(text, &(vt_config){.block = 1, .sanitize = true}, arg, 2));
+        if (!vt_reports || !strstr(vt_report, "exit-in-flight")) fail_msg("%zu reports: %s", vt_reports, vt_report);
+        if (i == 2) assert_memory_equal(out, in, 16);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(copies),  cmocka_unit_test(groups),    cmocka_unit_test(groups_of_lanes), cmocka_unit_test(phases),
         cmocka_unit_test(bulk_ring), cmocka_unit_test(copy_ring), cmocka_unit_test(errors), cmocka_unit_test(register_budget),
+        cmocka_unit_test(remote_arrivals), cmocka_unit_test(open_at_exit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
