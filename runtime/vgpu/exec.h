@@ -368,7 +368,6 @@ void vg_san_warp_free(vg_warp *w); // before their memory goes (blocks are reuse
 void vg_san_block_free(vg_block *b);
 void vg_san_destroy(vg_gpu *g);
 void vg_prof_launch(vg_run *r, bool begin); // sets r->counts; adds up at the end
-void vg_prof_unload(vg_module *m); // profiles of its kernels keep no pointers into it
 void vg_prof_destroy(vg_gpu *g);
 /// Adds a report (merged with an equal one). Any worker.
 void vg_report_defect(vg_warp *w, const vg_inst *in, uint32_t lane, enum vg_defect what, const vg_inst *other,
@@ -421,6 +420,7 @@ struct vg_gpu {
     vg_extent *extent;          // sorted by address
     size_t nextent, cap_extent;
     vg_module *modules;
+    vg_module *unloaded;        // memory that reports and profiles still name
     char error[2048];
     uint64_t launches;
     void *san, *prof;           // their states
@@ -429,6 +429,7 @@ struct vg_gpu {
     uint64_t heap;              // device malloc's memory, 0: none yet
     void *heap_state;
 };
+void vg_module_free(vg_module *m);
 enum vg_status vg_gpu_fail(vg_gpu *g, enum vg_status s, const char *fmt, ...) VM_PRINTF(3, 4);
 void vg_lock(vg_gpu *g);
 void vg_unlock(vg_gpu *g);

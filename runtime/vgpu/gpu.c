@@ -65,6 +65,10 @@ void vg_destroy(vg_gpu *g) {
     while (g->modules) vg_unload(g->modules);
     vg_san_destroy(g);
     vg_prof_destroy(g);
+    for (vg_module *m = g->unloaded, *next; m; m = next) {
+        next = m->next;
+        vg_module_free(m);
+    }
     if (g->base) munmap(g->base, g->reserved);
     pthread_mutex_destroy(g->lock);
     free(g->lock);

@@ -309,7 +309,14 @@ void vg_unload(vg_module *m) {
         const ptx_var *const v = m->ptx->var[i];
         if ((v->space == PTX_GLOBAL || v->space == PTX_CONST) && v->address) vg_free(g, v->address);
     }
-    vg_prof_unload(m);
+    // Reports and profiles name its instructions: with them it stays, as memory only.
+    if (g->options.sanitize || g->options.profile) {
+        m->next = g->unloaded;
+        g->unloaded = m;
+    } else vg_module_free(m);
+}
+
+void vg_module_free(vg_module *m) {
     vm_arena_free(m->arena);
     free(m);
 }
