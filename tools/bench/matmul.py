@@ -75,7 +75,7 @@ def configs(n, k, m, b, most):
         r, w = rw * rr, rw * kw
         if not 8 <= w <= 28 // per or r > n or (rr > 32 and mt == 1 and b > 3) or split * kw * g > groups:
             continue
-        if mt > 1 and (g > 1 or per > 1 or w > 16):
+        if mt > 1 and (g > 1 or per > 1 or w > 16 or (w > 14 and rr * mt > 512)):
             continue
         if mt == 1 and w > 16 and rr * g > 64:
             continue
@@ -90,9 +90,10 @@ def configs(n, k, m, b, most):
         stages = min(16, int((227 * 1024 // per - 1024 - fixed) // stage))
         if stages < 2 or stages * stage * per < 64 * 1024 or even < 0.6:
             continue
-        time_ = floor * max(1, 0.75 * (1 + x)) / min(1, even / 0.96) + 4.5 + (2 if split > 1 else 0)
+        time_ = floor * max(1, 0.75 * (1 + x)) / min(1, even / 0.96) + 4.5 + (3 if split > 1 else 0)
         taste = 0.02 * abs(math.log2(stage / 24576)) + 0.05 * abs(math.log2(w * per / (24 if b < 4 else 16))) - 0.02 * (rr // 16 - 1)
-        out.append((time_ * (1 + taste), dict(RW=rw, RR=rr, KW=kw, G=g, SPLIT=split, stages=stages, blocks=blocks)))
+        for offset in (True, False) if b == 4 and mt > 1 else (b == 4,):
+            out.append((time_ * (1 + taste), dict(RW=rw, RR=rr, KW=kw, G=g, SPLIT=split, offset=offset, stages=stages, blocks=blocks)))
     out.sort(key=lambda c: c[0])
     return [c for _, c in out[:most]]
 
