@@ -266,7 +266,7 @@ static int by_value(const void *x, const void *y) {
 }
 
 /// Tells the sanitizer which shared memory is read, neighbouring pieces merged.
-static void lease(vg_matrix *o, const wg_args *x) {
+static void lease(vg_warp *w, vg_matrix *o, const wg_args *x) {
     uint32_t at[(64 + MAX_N) * 2], n = 0;
     for (int which = x->rs; which < 2; which++) {
         const wg_matrix m = descriptor(which ? o->b : o->a, which ? x->tb : x->ta);
@@ -279,8 +279,8 @@ static void lease(vg_matrix *o, const wg_args *x) {
     for (uint32_t i = 0, j; o->ticket && i < n; i = j) {
         uint32_t end = at[i] + 16;
         for (j = i + 1; j < n && at[j] <= end; j++) end = at[j] + 16;
-        if (end > o->warp[0]->block->shared_bytes) continue; // fails when it is read
-        o->ticket[o->nticket++] = vg_san_async(o->warp[0], o->in, o->warp[0]->block, PTX_SHARED, at[i], end - at[i], VG_READ, "wgmma");
+        if (end > w->block->shared_bytes) continue; // fails when it is read
+        o->ticket[o->nticket++] = vg_san_async(w, o->in, w->block, PTX_SHARED, at[i], end - at[i], VG_READ, "wgmma");
     }
 }
 
@@ -349,6 +349,7 @@ static enum vg_next mma(vg_warp *w, const vg_inst *in, uint32_t mask) {
         o->accumulate = accumulate;
         *g->end = o;
         g->end = &o->next;
+        if (vg_sane(w)) lease(w, o, x);
     }
     g->count[i]++;
     o->warp[i] = w;
@@ -358,7 +359,6 @@ static enum vg_next mma(vg_warp *w, const vg_inst *in, uint32_t mask) {
     w->open_wgmmas++;
     if (o->joined != 15) return VG_NEXT;
     vg_draw(w->block, &o->due);
-    if (vg_sane(w)) lease(o, x);
     if (w->run->gpu->options.schedule && ((vg_agents *)w->block->async)->random & 1) poison(g, o, x);
     return VG_NEXT;
 }

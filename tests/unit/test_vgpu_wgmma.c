@@ -265,13 +265,15 @@ static void bits(void **state) {
 #define WAIT(n) "wgmma.wait_group.sync.aligned " #n ";\n"
 
 /// Runs `text` with 8 accumulators a thread: two tiles of m64n8.
+static bool sanitize;
+
 static enum vg_status small_run(const char *text, uint64_t schedule, unsigned block, uint64_t a, uint64_t b) {
     const combination c = combinations[0];
     lists(&c, 8, false);
     vt_text(ptx, sizeof ptx, KERNEL, (const char *[]){names, "8", text, load_text, store_text, "f32", "32"});
     uint32_t one = 1;
     vt_arg arg[] = {VT_BUFFER(image, IMAGE), VT_BUFFER(acc, 128 * 32), VT_BUFFER(out, 128 * 32), VT_BYTES(&a, 8), VT_BYTES(&b, 8), VT_BYTES(&one, 4)};
-    return vt_run(ptx, &(vt_config){.block = block, .shared = IMAGE, .schedule = schedule}, arg, 6);
+    return vt_run(ptx, &(vt_config){.block = block, .shared = IMAGE, .schedule = schedule, .sanitize = sanitize}, arg, 6);
 }
 
 /// Two open groups; only the older one is waited for before its results are stored.
@@ -341,9 +343,40 @@ static void errors(void **state) {
     }
 }
 
+/// Registers and shared memory of open wgmmas are not to be touched.
+static void open_registers(void **state) {
+    (void)state;
+#define RS "wgmma.mma_async.sync.aligned." SHAPE " {%d0, %d1, %d2, %d3}, {%a0, %a1, %a2, %a3}, %rd5, 1, 1, 1, 0;\n"
+#define SET "mov.b32 %a0, %r1;\nmov.b32 %a1, %r1;\nmov.b32 %a2, %r1;\nmov.b32 %a3, %r1;\nwgmma.fence.sync.aligned;\n"
+    static const struct {
+        const char *body, *says;
+    } rows[] = {
+        {SET RS RS COMMIT WAIT(0) "mov.b32 %a1, %r2;\n", NULL},
+        {SET RS COMMIT "mov.b32 %r20, %a1;\n" WAIT(0), NULL},
+        {SET RS COMMIT "mov.b32 %a1, %r1;\n" WAIT(0), "leased: write of register %a1"},
+        {SET RS COMMIT "ld.shared.v2.u32 {%r20, %a2}, [%r3];\n" WAIT(0), "leased: write of register %a2"},
+        {SET RS COMMIT RS COMMIT WAIT(1) "add.u32 %a0, %a0, 1;\n" WAIT(0), "leased: write of register %a0"},
+        {SET MMA("%d0, %d1, %d2, %d3") COMMIT "add.f32 %d4, %d5, %d3;\n" WAIT(0), "in-flight: read of register %d3"},
+        {SET MMA("%d0, %d1, %d2, %d3") COMMIT MMA("%d4, %d5, %d6, %d7") COMMIT WAIT(1) "add.f32 %d0, %d0, %d0;\n" WAIT(0), NULL},
+        {SET MMA("%d0, %d1, %d2, %d3") COMMIT MMA("%d4, %d5, %d6, %d7") COMMIT WAIT(1) "st.global.f32 [%rd3], %d7;\n" WAIT(0), "in-flight: read of register %d7"},
+        {SET MMA("%d0, %d1, %d2, %d3") COMMIT "setp.eq.u32 %p3, %r1, 127;\n@%p3 st.shared.u32 [%r3], %r1;\n" WAIT(0), "leased: write of 4 bytes of shared memory"},
+        {"setp.eq.u32 %p3, %r1, 9;\n@%p3 st.shared.u32 [%r3], %r1;\nbar.sync 0;\nwgmma.fence.sync.aligned;\n" MMA("%d0, %d1, %d2, %d3") COMMIT WAIT(0), "proxy"},
+    };
+    sanitize = true;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        vt_fill(acc, 128 * 32);
+        vt_fill(image, sizeof image);
+        uint64_t a = (uint64_t)16 << 16 | (uint64_t)32 << 32 | 1ull << 62;
+        vt_good(small_run(rows[i].body, 0, 128, a, a | B_AT >> 4));
+        if (rows[i].says ? !strstr(vt_report, rows[i].says) : vt_reports != 0) fail_msg("row %zu: %zu reports: %s", i, vt_reports, vt_report);
+    }
+    sanitize = false;
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(forms), cmocka_unit_test(saturation), cmocka_unit_test(bits), cmocka_unit_test(open_groups), cmocka_unit_test(errors),
+        cmocka_unit_test(forms), cmocka_unit_test(saturation), cmocka_unit_test(bits), cmocka_unit_test(open_groups),
+        cmocka_unit_test(open_registers), cmocka_unit_test(errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
