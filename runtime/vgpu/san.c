@@ -161,7 +161,7 @@ static void global_access(vg_warp *w, const vg_inst *in, uint32_t mask, const ui
 static void local_access(vg_warp *w, const vg_inst *in, uint32_t mask, const uint64_t addr[32], uint32_t bytes, int use) {
     san_block *const s = SAN(w->block);
     const uint32_t each = w->run->local_stride;
-    if (!s->local || !each) return;
+    if (!s->local || !each || !strcmp(in->ptx->mod[0], "param")) return; // calls write parameters
     for (uint32_t m = mask; m; m &= m - 1) {
         const uint32_t l = (uint32_t)__builtin_ctz(m);
         const uint64_t off = addr[l];
@@ -246,12 +246,14 @@ void vg_san_bar(vg_warp *w, const vg_inst *in, int bar, bool arrive, bool leave)
     if (leave) acquire(w, k);
 }
 
+/// Each block has its copy: the others may have ended when it leaves.
 void vg_san_cluster_bar(vg_warp *w, bool arrive, bool leave) {
-    vg_block *const first = w->block->cluster->block[0];
-    if (!w->san || !first->san) return;
-    san_know *const k = &SAN(first)->cluster;
-    if (arrive) release(w, k);
-    if (leave) acquire(w, k);
+    const vg_cluster *const c = w->block->cluster;
+    if (!w->san) return;
+    for (uint32_t i = 0; arrive && i < c->nblocks; i++)
+        if (c->block[i]->san) san_join(SAN(c->block[i]), &SAN(c->block[i])->cluster, &SANW(w)->k);
+    if (arrive) san_tick(w);
+    if (leave) acquire(w, &SAN(w->block)->cluster);
 }
 
 void vg_san_warp_sync(vg_warp *w, uint32_t mask) {
