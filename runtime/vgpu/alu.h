@@ -126,19 +126,19 @@ static VGA_INLINE uint32_t vga_to_bf16(float f) {
 static VGA_INLINE double vga_add_odd(double x, double y) {
     const double s = x + y, t = s - x;
     const double err = (x - (s - t)) + (y - t);
-    const uint64_t u = vga_du(s);
-    const uint64_t step = (err > 0) == (s > 0) ? (uint64_t)1 : ~(uint64_t)0;
-    const uint64_t v = (u & 1) ? u : u + step;
-    return vga_d((err > 0 || err < 0) ? v : u);
+    // The last bit becomes odd by a step away from zero if the error has the sign of s, else toward it.
+    const uint64_t u = vga_du(s), even = ~u & 1, opposite = (u ^ vga_du(err)) >> 63;
+    const uint64_t step = even - (opposite & even) * 2;
+    const uint64_t v = u + step;
+    return vga_d((err == err) & (err != 0) ? v : u);
 }
 /// A double as a float with an odd last bit unless exact.
 static VGA_INLINE float vga_float_odd(double x) {
     const float f = (float)x;
-    const double back = (double)f;
-    const uint32_t u = vga_u(f);
-    const uint32_t away = (x > back) == (f > 0 || (u >> 31) == 0) ? 1u : ~0u;
-    const uint32_t v = u & 1 ? u : u + away;
-    return vga_f(back < x || back > x ? v : u);
+    const double err = x - (double)f;
+    const uint32_t u = vga_u(f), even = ~u & 1, opposite = (u ^ (uint32_t)(vga_du(err) >> 32)) >> 31;
+    const uint32_t v = u + (even - (opposite & even) * 2);
+    return vga_f((err == err) & (err != 0) ? v : u);
 }
 /// x * y + z rounded once, for halves of eight or eleven bits.
 static VGA_INLINE float vga_fma_half(float x, float y, float z) {

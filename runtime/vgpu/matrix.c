@@ -29,20 +29,25 @@ static float small_float(int type, uint32_t code) {
     }
 }
 
+/// Element i of 32 words, as the bits of a float or as an int.
+#define EACH(expr)                                                                                 \
+    for (int l = 0; l < 32; l++) out[l] = (expr);                                                  \
+    break
 VGA_FAST static void decode_row(const uint32_t *a, const vgm_elem *t, uint32_t i, uint32_t out[32]) {
     const uint32_t at = i * t->bits;
     switch (t->type) {
-    case PTX_f16: for (int l = 0; l < 32; l++) out[l] = vga_u(vga_f16(a[l] >> at & 0xffff)); break;
-    case PTX_bf16: for (int l = 0; l < 32; l++) out[l] = (a[l] >> at & 0xffff) << 16; break;
-    case PTX_tf32: for (int l = 0; l < 32; l++) out[l] = a[l] & 0xffffe000u; break;
-    case PTX_u8: for (int l = 0; l < 32; l++) out[l] = a[l] >> at & 0xff; break;
-    case PTX_s8: for (int l = 0; l < 32; l++) out[l] = (uint32_t)(int32_t)(int8_t)(a[l] >> at & 0xff); break;
-    case PTX_u4: for (int l = 0; l < 32; l++) out[l] = a[l] >> at & 0xf; break;
-    case PTX_s4: for (int l = 0; l < 32; l++) out[l] = (uint32_t)((int32_t)(a[l] << (28 - at)) >> 28); break;
-    case PTX_b1: for (int l = 0; l < 32; l++) out[l] = a[l]; break;
-    default: for (int l = 0; l < 32; l++) out[l] = vga_u(small_float(t->type, a[l] >> at & 0xff)); break;
+    case PTX_f16: EACH(vga_u(vga_f16(a[l] >> at & 0xffff)));
+    case PTX_bf16: EACH((a[l] >> at & 0xffff) << 16);
+    case PTX_tf32: EACH(a[l] & 0xffffe000u);
+    case PTX_u8: EACH(a[l] >> at & 0xff);
+    case PTX_s8: EACH((uint32_t)((int32_t)(a[l] << (24 - at)) >> 24));
+    case PTX_u4: EACH(a[l] >> at & 0xf);
+    case PTX_s4: EACH((uint32_t)((int32_t)(a[l] << (28 - at)) >> 28));
+    case PTX_b1: EACH(a[l]);
+    default: EACH(vga_u(small_float(t->type, a[l] >> at & 0xff)));
     }
 }
+#undef EACH
 
 void vgm_gather(vg_warp *w, const vg_row *rows, uint32_t n, uint32_t mr, const vgm_elem *t, void *out,
                 uint32_t rs, uint32_t cs) {
@@ -56,10 +61,13 @@ void vgm_gather(vg_warp *w, const vg_row *rows, uint32_t n, uint32_t mr, const v
             for (uint32_t l = 0; l < 32; l++) o[(row + l / 4) * rs + (col + l % 4) * cs] = vga_d(a[l]);
             continue;
         }
-        uint32_t *const o = out, v[32];
+        uint32_t v[32];
         for (uint32_t i = 0; i < e; i++) {
             decode_row(VG_ROW32(w, rows[r]), t, i, v);
-            for (uint32_t l = 0; l < 32; l++) o[(row + l / 4) * rs + (col + l % 4 * e + i) * cs] = v[l];
+            uint32_t *o = (uint32_t *)out + row * rs + (col + i) * cs;
+            const uint32_t step = e * cs;
+            for (uint32_t g = 0; g < 32; g += 4, o += rs)
+                o[0] = v[g], o[step] = v[g + 1], o[2 * step] = v[g + 2], o[3 * step] = v[g + 3];
         }
     }
 }
@@ -103,20 +111,36 @@ void vgm_scatter_result(vg_warp *w, const vg_row *rows, uint32_t m, uint32_t n, 
 // ---- products -----------------------------------------------------------------------------------
 // b is stored k x n, so that the inner loops run over eight neighbouring results.
 
-VGA_FAST static void product_f32(const vgm_product *p, const float *a, const float *b, float *c) {
-    for (uint32_t i = 0; i < p->m; i++) {
-        for (uint32_t j0 = 0; j0 < p->n; j0 += 8) {
-            float acc[8];
-            for (int j = 0; j < 8; j++) acc[j] = c[i * p->n + j0 + (uint32_t)j];
-            for (uint32_t k = 0; k < p->k; k++) {
-                const float x = a[i * p->k + k];
-                const float *const y = b + k * p->n + j0;
-                for (int j = 0; j < 8; j++) acc[j] += x * y[j];
-            }
-            for (int j = 0; j < 8; j++) c[i * p->n + j0 + (uint32_t)j] = vga_f(vga_out32(acc[j], 0));
-        }
+/// Four rows of A times eight columns of B at once.
+#define PRODUCT(name, T, out)                                                                      \
+    VGA_FAST static void name(const vgm_product *p, const T *restrict a, const T *restrict b, T *restrict c) { \
+        const uint32_t n = p->n, depth = p->k;                                                     \
+        for (uint32_t i = 0; i < p->m; i += 4) {                                                   \
+            for (uint32_t j0 = 0; j0 < n; j0 += 8) {                                               \
+                T s0[8], s1[8], s2[8], s3[8];                                                      \
+                T *const o = c + i * n + j0;                                                       \
+                const T *const x = a + i * depth;                                                  \
+                for (uint32_t j = 0; j < 8; j++)                                                   \
+                    s0[j] = o[j], s1[j] = o[n + j], s2[j] = o[2 * n + j], s3[j] = o[3 * n + j];    \
+                for (uint32_t k = 0; k < depth; k++) {                                             \
+                    const T *const y = b + k * n + j0;                                             \
+                    const T x0 = x[k], x1 = x[depth + k], x2 = x[2 * depth + k], x3 = x[3 * depth + k]; \
+                    for (uint32_t j = 0; j < 8; j++) {                                             \
+                        s0[j] += x0 * y[j];                                                        \
+                        s1[j] += x1 * y[j];                                                        \
+                        s2[j] += x2 * y[j];                                                        \
+                        s3[j] += x3 * y[j];                                                        \
+                    }                                                                              \
+                }                                                                                  \
+                for (uint32_t j = 0; j < 8; j++)                                                   \
+                    o[j] = out(s0[j]), o[n + j] = out(s1[j]), o[2 * n + j] = out(s2[j]), o[3 * n + j] = out(s3[j]); \
+            }                                                                                      \
+        }                                                                                          \
     }
-}
+static VGA_INLINE float nan_made(float x) { return x != x ? vga_f(VGA_NAN32) : x; }
+PRODUCT(product_f32, float, nan_made)
+#define SAME(x) (x)
+PRODUCT(product_u32, uint32_t, SAME)
 VGA_FAST static void product_f64(const vgm_product *p, const double *a, const double *b, double *c) {
     for (uint32_t i = 0; i < p->m; i++) {
         for (uint32_t k = 0; k < p->k; k++) {
@@ -125,24 +149,14 @@ VGA_FAST static void product_f64(const vgm_product *p, const double *a, const do
         }
     }
 }
-static void product_int(const vgm_product *p, const int32_t *a, const int32_t *b, uint32_t *c) {
-    for (uint32_t i = 0; i < p->m; i++) {
-        for (uint32_t j0 = 0; j0 < p->n; j0 += 8) {
-            int32_t acc[8] = {0}; // 64 products of bytes fit
-            for (uint32_t k = 0; k < p->k; k++) {
-                const int32_t x = a[i * p->k + k];
-                const int32_t *const y = b + k * p->n + j0;
-                for (int j = 0; j < 8; j++) acc[j] += x * y[j];
-            }
-            for (int j = 0; j < 8; j++) {
-                uint32_t *const o = &c[i * p->n + j0 + (uint32_t)j];
-                const int64_t sum = (int64_t)(int32_t)*o + acc[j];
-                *o = p->saturate && sum > INT32_MAX   ? (uint32_t)INT32_MAX
-                     : p->saturate && sum < INT32_MIN ? (uint32_t)INT32_MIN
-                                                      : (uint32_t)sum;
-            }
+/// Sums that stop at the ends of int32: of all products at once, which fit.
+static void product_clamped(const vgm_product *p, const int32_t *a, const int32_t *b, uint32_t *c) {
+    for (uint32_t i = 0; i < p->m; i++)
+        for (uint32_t j = 0; j < p->n; j++) {
+            int64_t sum = (int32_t)c[i * p->n + j];
+            for (uint32_t k = 0; k < p->k; k++) sum += (int64_t)a[i * p->k + k] * b[k * p->n + j];
+            c[i * p->n + j] = (uint32_t)(sum > INT32_MAX ? INT32_MAX : sum < INT32_MIN ? INT32_MIN : (int32_t)sum);
         }
-    }
 }
 static void product_bits(const vgm_product *p, const uint32_t *a, const uint32_t *b, uint32_t *c) {
     const uint32_t words = p->k / 32;
@@ -169,7 +183,10 @@ enum vg_next vgm_multiply(vg_warp *w, const vg_inst *in, uint32_t mask) {
     switch (p->a->arith) {
     case 'f': product_f32(p, a.f, b.f, c.f); break;
     case 'd': product_f64(p, a.d, b.d, c.d); break;
-    case 'i': product_int(p, a.i, b.i, c.u); break;
+    case 'i':
+        if (p->saturate) product_clamped(p, a.i, b.i, c.u);
+        else product_u32(p, a.u, b.u, c.u); // the same modulo 2^32
+        break;
     default: product_bits(p, a.u, b.u, c.u); break;
     }
     vgm_scatter_result(w, p->row[0], p->m, p->n, p->d, mask, &c);
