@@ -4,7 +4,9 @@
 
 #include <fenv.h>
 
-bool vga_is(const vg_decoder *d, const char *op) { return strcmp(d->in->op, op) == 0; }
+bool vga_is(const vg_decoder *d, const char *op) {
+    return strcmp(d->in->op, op) == 0;
+}
 
 void vga_sources(vg_decoder *d, vg_inst *out, uint32_t first, uint32_t n, int type) {
     for (uint32_t i = 0; i < 4; i++) {
@@ -26,8 +28,10 @@ vg_row vga_pred_source(vg_decoder *d, const ptx_opnd *o, bool *negated) {
     if (o->kind == PTX_O_INT) return vgd_constant(d, o->integer ? UINT32_MAX : 0, false);
     if (o->kind == PTX_O_SPECIAL) return vgd_source(d, o, PTX_pred);
     if (o->negated) {
-        if (negated) *negated = true;
-        else vgd_fail(d, "this predicate cannot be negated");
+        if (negated)
+            *negated = true;
+        else
+            vgd_fail(d, "this predicate cannot be negated");
     }
     return vgd_pred(d, o);
 }
@@ -37,10 +41,15 @@ int vga_rounding(vg_decoder *d) {
     return vgd_one_of(d, names);
 }
 
-// ---- numbers for the other executors ----------------------------------------------------------------
+// ---- numbers for the other executors
+// ----------------------------------------------------------------
 
-float vg_f16(uint32_t code) { return vga_f16(code & 0xffff); }
-float vg_bf16(uint32_t code) { return vga_bf16(code); }
+float vg_f16(uint32_t code) {
+    return vga_f16(code & 0xffff);
+}
+float vg_bf16(uint32_t code) {
+    return vga_bf16(code);
+}
 
 uint32_t vg_to_f16(float x, vm_rounding r) {
     if (r.round == R_NEAREST && !r.saturate) return vga_to_f16(x);
@@ -51,7 +60,8 @@ uint32_t vg_to_bf16(float x, vm_rounding r) {
     return isnan(x) ? VGA_NAN16 : (uint32_t)vm_encode(T_bf16, (double)x, r);
 }
 
-// ---- rounding -----------------------------------------------------------------------------------------
+// ---- rounding
+// -----------------------------------------------------------------------------------------
 
 typedef struct {
     vg_exec *run;

@@ -2,16 +2,23 @@
 // Bit fields, permutations, counts, and the dot products of bytes and halves.
 #include "runtime/vgpu/alu.h"
 
-// ---- funnel shifts and permutations ---------------------------------------------------------------
+// ---- funnel shifts and permutations
+// ---------------------------------------------------------------
 
-static VGA_INLINE uint64_t pair64(uint32_t lo, uint32_t hi) { return lo | (uint64_t)hi << 32; }
-static VGA_INLINE uint32_t least32(uint32_t x) { return x > 32 ? 32 : x; }
+static VGA_INLINE uint64_t pair64(uint32_t lo, uint32_t hi) {
+    return lo | (uint64_t)hi << 32;
+}
+static VGA_INLINE uint32_t least32(uint32_t x) {
+    return x > 32 ? 32 : x;
+}
 VGA_EXEC32(shf_l_clamp, (pair64(a[l], b[l]) << least32(c[l])) >> 32)
 VGA_EXEC32(shf_l_wrap, (pair64(a[l], b[l]) << (c[l] & 31)) >> 32)
 VGA_EXEC32(shf_r_clamp, pair64(a[l], b[l]) >> least32(c[l]))
 VGA_EXEC32(shf_r_wrap, pair64(a[l], b[l]) >> (c[l] & 31))
 
-static VGA_INLINE uint32_t byte_of(uint64_t v, uint32_t i) { return (uint32_t)(v >> (8 * (i & 7))) & 0xff; }
+static VGA_INLINE uint32_t byte_of(uint64_t v, uint32_t i) {
+    return (uint32_t)(v >> (8 * (i & 7))) & 0xff;
+}
 /// Byte that a selector's nibble picks; its top bit asks for the sign of the byte eight times.
 static VGA_INLINE uint32_t picked(uint64_t v, uint32_t nibble) {
     const uint32_t x = byte_of(v, nibble);
@@ -24,18 +31,28 @@ static VGA_INLINE uint32_t permute(uint32_t a, uint32_t b, uint32_t c) {
 }
 #define FOUR(v, i0, i1, i2, i3)                                                                    \
     (byte_of(v, i0) | byte_of(v, i1) << 8 | byte_of(v, i2) << 16 | byte_of(v, i3) << 24)
-static VGA_INLINE uint32_t larger(uint32_t x, uint32_t y) { return x > y ? x : y; }
-static VGA_INLINE uint32_t smaller(uint32_t x, uint32_t y) { return x < y ? x : y; }
+static VGA_INLINE uint32_t larger(uint32_t x, uint32_t y) {
+    return x > y ? x : y;
+}
+static VGA_INLINE uint32_t smaller(uint32_t x, uint32_t y) {
+    return x < y ? x : y;
+}
 static VGA_INLINE uint32_t permute_mode(uint32_t a, uint32_t b, uint32_t c, unsigned mode) {
     const uint64_t v = pair64(a, b);
     const uint32_t n = c & 3;
     switch (mode) {
-    case 0: return FOUR(v, n, n + 1, n + 2, n + 3);                                    // f4e
-    case 1: return FOUR(v, n, n - 1, n - 2, n - 3);                                    // b4e
-    case 2: return FOUR(v, n, n, n, n);                                                // rc8
-    case 3: return FOUR(v, n, larger(1, n), larger(2, n), 3);                          // ecl
-    case 4: return FOUR(v, 0, smaller(1, n), smaller(2, n), n);                        // ecr
-    default: return FOUR(v, (n & 1) * 2, (n & 1) * 2 + 1, (n & 1) * 2, (n & 1) * 2 + 1); // rc16
+    case 0:
+        return FOUR(v, n, n + 1, n + 2, n + 3); // f4e
+    case 1:
+        return FOUR(v, n, n - 1, n - 2, n - 3); // b4e
+    case 2:
+        return FOUR(v, n, n, n, n); // rc8
+    case 3:
+        return FOUR(v, n, larger(1, n), larger(2, n), 3); // ecl
+    case 4:
+        return FOUR(v, 0, smaller(1, n), smaller(2, n), n); // ecr
+    default:
+        return FOUR(v, (n & 1) * 2, (n & 1) * 2 + 1, (n & 1) * 2, (n & 1) * 2 + 1); // rc16
     }
 }
 VGA_EXEC32(prmt, permute(a[l], b[l], c[l]))
@@ -44,17 +61,20 @@ VGA_EXEC32(prmt_mode, permute_mode(a[l], b[l], c[l], sub))
 // ---- fields -------------------------------------------------------------------------------------
 
 /// Field of `len` bits at `pos`; above the word there are copies of the sign (0 if unsigned).
-static VGA_INLINE uint64_t extract(uint64_t x, unsigned bits, bool is_signed, uint32_t pos, uint32_t len) {
+static VGA_INLINE uint64_t extract(uint64_t x, unsigned bits, bool is_signed, uint32_t pos,
+                                   uint32_t len) {
     pos &= 0xff, len &= 0xff;
     if (len == 0) return 0;
     const uint32_t top = smaller(pos + len - 1, bits - 1);
     const uint64_t sign = is_signed && (x >> top & 1) ? UINT64_MAX : 0;
     const uint64_t field = len >= 64 ? UINT64_MAX : ((uint64_t)1 << len) - 1;
-    const uint64_t inside = pos >= bits ? 0 : (bits - pos >= 64 ? UINT64_MAX : ((uint64_t)1 << (bits - pos)) - 1);
+    const uint64_t inside =
+        pos >= bits ? 0 : (bits - pos >= 64 ? UINT64_MAX : ((uint64_t)1 << (bits - pos)) - 1);
     const uint64_t take = field & inside;
     return ((pos >= bits ? 0 : x >> pos) & take) | (sign & ~take);
 }
-static VGA_INLINE uint64_t insert(uint64_t x, uint64_t base, unsigned bits, uint32_t pos, uint32_t len) {
+static VGA_INLINE uint64_t insert(uint64_t x, uint64_t base, unsigned bits, uint32_t pos,
+                                  uint32_t len) {
     pos &= 0xff, len &= 0xff;
     if (pos >= bits) return base;
     const uint64_t m = (len >= 64 ? UINT64_MAX : ((uint64_t)1 << len) - 1) << pos;
@@ -121,7 +141,7 @@ static VGA_INLINE uint32_t nth_set(uint32_t m, uint32_t base, int32_t offset) {
     if (base > 31) return UINT32_MAX;
     if (offset == 0) return m >> base & 1 ? base : UINT32_MAX;
     uint32_t count = offset < 0 ? 0u - (uint32_t)offset : (uint32_t)offset;
-    for (int32_t i = (int32_t)base; i >= 0 && i < 32; i += offset > 0 ? 1 : -1)
+    for (int32_t i = (int32_t)base; i >= 0 && i<32; i += offset> 0 ? 1 : -1)
         if ((m >> i & 1) && --count == 0) return (uint32_t)i;
     return UINT32_MAX;
 }
@@ -152,19 +172,19 @@ static const struct {
     const char *operands; // result, then sources
     vg_exec *run;
 } ops[] = {
-    {"bfe", PTX_u32, "ttww", bfe_u32},   {"bfe", PTX_s32, "ttww", bfe_s32},
-    {"bfe", PTX_u64, "ttww", bfe_u64},   {"bfe", PTX_s64, "ttww", bfe_s64},
-    {"bfi", PTX_b32, "tttww", bfi_32},   {"bfi", PTX_b64, "tttww", bfi_64},
+    {"bfe", PTX_u32, "ttww", bfe_u32},    {"bfe", PTX_s32, "ttww", bfe_s32},
+    {"bfe", PTX_u64, "ttww", bfe_u64},    {"bfe", PTX_s64, "ttww", bfe_s64},
+    {"bfi", PTX_b32, "tttww", bfi_32},    {"bfi", PTX_b64, "tttww", bfi_64},
     {"bmsk", PTX_b32, "tww", bmsk_clamp}, {"szext", PTX_u32, "ttw", szext},
-    {"szext", PTX_s32, "ttw", szext},    {"popc", PTX_b32, "wt", popc_32},
-    {"popc", PTX_b64, "wt", popc_64},    {"clz", PTX_b32, "wt", clz_32},
-    {"clz", PTX_b64, "wt", clz_64},      {"brev", PTX_b32, "tt", brev_32},
-    {"brev", PTX_b64, "tt", brev_64},    {"bfind", PTX_u32, "wt", bfind_32},
-    {"bfind", PTX_s32, "wt", bfind_32},  {"bfind", PTX_u64, "wt", bfind_64},
-    {"bfind", PTX_s64, "wt", bfind_64},  {"fns", PTX_b32, "twww", fns_32},
-    {"shf", PTX_b32, "tttw", NULL},      {"prmt", PTX_b32, "tttw", prmt},
-    {"dp4a", PTX_u32, "wwww", dp4a},     {"dp4a", PTX_s32, "wwww", dp4a},
-    {"dp2a", PTX_u32, "wwww", dp2a},     {"dp2a", PTX_s32, "wwww", dp2a},
+    {"szext", PTX_s32, "ttw", szext},     {"popc", PTX_b32, "wt", popc_32},
+    {"popc", PTX_b64, "wt", popc_64},     {"clz", PTX_b32, "wt", clz_32},
+    {"clz", PTX_b64, "wt", clz_64},       {"brev", PTX_b32, "tt", brev_32},
+    {"brev", PTX_b64, "tt", brev_64},     {"bfind", PTX_u32, "wt", bfind_32},
+    {"bfind", PTX_s32, "wt", bfind_32},   {"bfind", PTX_u64, "wt", bfind_64},
+    {"bfind", PTX_s64, "wt", bfind_64},   {"fns", PTX_b32, "twww", fns_32},
+    {"shf", PTX_b32, "tttw", NULL},       {"prmt", PTX_b32, "tttw", prmt},
+    {"dp4a", PTX_u32, "wwww", dp4a},      {"dp4a", PTX_s32, "wwww", dp4a},
+    {"dp2a", PTX_u32, "wwww", dp2a},      {"dp2a", PTX_s32, "wwww", dp2a},
 };
 
 static void variant(vg_decoder *d, vg_inst *out, int type) {
@@ -179,8 +199,10 @@ static void variant(vg_decoder *d, vg_inst *out, int type) {
         if (m >= 0) out->run = prmt_mode, out->sub = (uint8_t)m;
     } else if (!strcmp(op, "shf")) {
         const int side = vgd_one_of(d, sides), how = vgd_one_of(d, clamps);
-        if (side < 0 || how < 0) vgd_fail(d, "shf wants l or r, and clamp or wrap");
-        else out->run = shf[side][how];
+        if (side < 0 || how < 0)
+            vgd_fail(d, "shf wants l or r, and clamp or wrap");
+        else
+            out->run = shf[side][how];
     } else if (!strcmp(op, "bmsk") || !strcmp(op, "szext")) {
         const int how = vgd_one_of(d, clamps);
         if (how < 0) vgd_fail(d, "%s wants clamp or wrap", op);

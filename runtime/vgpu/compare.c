@@ -7,15 +7,15 @@ enum base { B_EQ, B_LT, B_LE, B_GT, B_GE, B_LTGT, B_NUM };
 static const struct {
     const char *name;
     uint8_t base;
-    bool not;
-    char who;   // a: all, u: unsigned and bits, f: floats
+    bool not ;
+    char who; // a: all, u: unsigned and bits, f: floats
 } comparisons[] = {
-    {"eq", B_EQ, false, 'a'},    {"ne", B_EQ, true, 'i'},    {"ne", B_LTGT, false, 'f'},
-    {"lt", B_LT, false, 'a'},    {"le", B_LE, false, 'a'},   {"gt", B_GT, false, 'a'},
-    {"ge", B_GE, false, 'a'},    {"lo", B_LT, false, 'u'},   {"ls", B_LE, false, 'u'},
-    {"hi", B_GT, false, 'u'},    {"hs", B_GE, false, 'u'},   {"equ", B_LTGT, true, 'f'},
-    {"neu", B_EQ, true, 'f'},    {"ltu", B_GE, true, 'f'},   {"leu", B_GT, true, 'f'},
-    {"gtu", B_LE, true, 'f'},    {"geu", B_LT, true, 'f'},   {"num", B_NUM, false, 'f'},
+    {"eq", B_EQ, false, 'a'},  {"ne", B_EQ, true, 'i'},  {"ne", B_LTGT, false, 'f'},
+    {"lt", B_LT, false, 'a'},  {"le", B_LE, false, 'a'}, {"gt", B_GT, false, 'a'},
+    {"ge", B_GE, false, 'a'},  {"lo", B_LT, false, 'u'}, {"ls", B_LE, false, 'u'},
+    {"hi", B_GT, false, 'u'},  {"hs", B_GE, false, 'u'}, {"equ", B_LTGT, true, 'f'},
+    {"neu", B_EQ, true, 'f'},  {"ltu", B_GE, true, 'f'}, {"leu", B_GT, true, 'f'},
+    {"gtu", B_LE, true, 'f'},  {"geu", B_LT, true, 'f'}, {"num", B_NUM, false, 'f'},
     {"nan", B_NUM, true, 'f'},
 };
 
@@ -33,13 +33,20 @@ typedef uint32_t compare(vg_warp *w, vg_row ra, vg_row rb, unsigned base, unsign
         const R *const a = ROW(w, ra), *const b = ROW(w, rb);                                      \
         (void)fl;                                                                                  \
         switch (base) {                                                                            \
-        case B_EQ: BITS(X == Y);                                                                   \
-        case B_LT: BITS(X < Y);                                                                    \
-        case B_LE: BITS(X <= Y);                                                                   \
-        case B_GT: BITS(X > Y);                                                                    \
-        case B_GE: BITS(X >= Y);                                                                   \
-        case B_LTGT: BITS(X < Y || X > Y);                                                         \
-        default: BITS(X == X && Y == Y);                                                           \
+        case B_EQ:                                                                                 \
+            BITS(X == Y);                                                                          \
+        case B_LT:                                                                                 \
+            BITS(X < Y);                                                                           \
+        case B_LE:                                                                                 \
+            BITS(X <= Y);                                                                          \
+        case B_GT:                                                                                 \
+            BITS(X > Y);                                                                           \
+        case B_GE:                                                                                 \
+            BITS(X >= Y);                                                                          \
+        case B_LTGT:                                                                               \
+            BITS(X<Y || X> Y);                                                                     \
+        default:                                                                                   \
+            BITS(X == X && Y == Y);                                                                \
         }                                                                                          \
     }
 #define INTEGER(name, R, ROW, T) COMPARE(name, R, ROW, ((T)a[l]), ((T)b[l]))
@@ -72,29 +79,42 @@ static const struct {
     char who;
     compare *low, *high; // high: of packed types
 } types[] = {
-    {PTX_b16, 'b', cmp_u16, NULL}, {PTX_b32, 'b', cmp_u32, NULL}, {PTX_b64, 'b', cmp_u64, NULL},
-    {PTX_u16, 'u', cmp_u16, NULL}, {PTX_u32, 'u', cmp_u32, NULL}, {PTX_u64, 'u', cmp_u64, NULL},
-    {PTX_s16, 's', cmp_s16, NULL}, {PTX_s32, 's', cmp_s32, NULL}, {PTX_s64, 's', cmp_s64, NULL},
-    {PTX_f32, 'f', cmp_f32, NULL}, {PTX_f64, 'f', cmp_f64, NULL},
-    {PTX_f16, 'f', cmp_f16, NULL}, {PTX_f16x2, 'f', cmp_f16, cmp_f16_hi},
-    {PTX_bf16, 'f', cmp_bf16, NULL}, {PTX_bf16x2, 'f', cmp_bf16, cmp_bf16_hi},
+    {PTX_b16, 'b', cmp_u16, NULL},
+    {PTX_b32, 'b', cmp_u32, NULL},
+    {PTX_b64, 'b', cmp_u64, NULL},
+    {PTX_u16, 'u', cmp_u16, NULL},
+    {PTX_u32, 'u', cmp_u32, NULL},
+    {PTX_u64, 'u', cmp_u64, NULL},
+    {PTX_s16, 's', cmp_s16, NULL},
+    {PTX_s32, 's', cmp_s32, NULL},
+    {PTX_s64, 's', cmp_s64, NULL},
+    {PTX_f32, 'f', cmp_f32, NULL},
+    {PTX_f64, 'f', cmp_f64, NULL},
+    {PTX_f16, 'f', cmp_f16, NULL},
+    {PTX_f16x2, 'f', cmp_f16, cmp_f16_hi},
+    {PTX_bf16, 'f', cmp_bf16, NULL},
+    {PTX_bf16x2, 'f', cmp_bf16, cmp_bf16_hi},
 };
 
 typedef struct {
     compare *low, *high;
-    uint32_t one, one_high;  // set: what true is; of packed results, of each half
+    uint32_t one, one_high; // set: what true is; of packed results, of each half
     uint8_t base, flags;
     uint32_t flip;
-    uint8_t bool_op;         // 0 none, 1 and, 2 or, 3 xor
+    uint8_t bool_op; // 0 none, 1 and, 2 or, 3 xor
     uint32_t third_flip;
 } how;
 
 static VGA_INLINE uint32_t joined(const how *h, uint32_t p, uint32_t c) {
     switch (h->bool_op) {
-    case 1: return p & c;
-    case 2: return p | c;
-    case 3: return p ^ c;
-    default: return p;
+    case 1:
+        return p & c;
+    case 2:
+        return p | c;
+    case 3:
+        return p ^ c;
+    default:
+        return p;
     }
 }
 
@@ -112,7 +132,8 @@ static enum vg_next ex_set(vg_warp *w, const vg_inst *in, uint32_t mask) {
     const how *const h = in->aux;
     const uint32_t c = h->bool_op ? VG_PRED(w, in->s[2]) ^ h->third_flip : 0;
     const uint32_t p = joined(h, h->low(w, in->s[0], in->s[1], h->base, h->flags) ^ h->flip, c);
-    const uint32_t q = !h->high ? 0 : joined(h, h->high(w, in->s[0], in->s[1], h->base, h->flags) ^ h->flip, c);
+    const uint32_t q =
+        !h->high ? 0 : joined(h, h->high(w, in->s[0], in->s[1], h->base, h->flags) ^ h->flip, c);
     uint32_t *const d = VG_ROW32(w, in->d[0]);
     VGA_EACH(d, mask, uint32_t, (p & vga_bit[l] ? h->one : 0) | (q & vga_bit[l] ? h->one_high : 0));
     return VG_NEXT;
@@ -121,21 +142,37 @@ static enum vg_next ex_set(vg_warp *w, const vg_inst *in, uint32_t mask) {
 /// What set writes for true in the low half (or word) of a type.
 static uint32_t true_of(int type) {
     switch (type) {
-    case PTX_u32: case PTX_s32: case PTX_b32: return UINT32_MAX;
-    case PTX_u16: case PTX_s16: case PTX_b16: return 0xffff;
-    case PTX_f32: return 0x3f800000;
-    case PTX_f16: case PTX_f16x2: return 0x3c00;
-    case PTX_bf16: case PTX_bf16x2: return 0x3f80;
-    default: return 0;
+    case PTX_u32:
+    case PTX_s32:
+    case PTX_b32:
+        return UINT32_MAX;
+    case PTX_u16:
+    case PTX_s16:
+    case PTX_b16:
+        return 0xffff;
+    case PTX_f32:
+        return 0x3f800000;
+    case PTX_f16:
+    case PTX_f16x2:
+        return 0x3c00;
+    case PTX_bf16:
+    case PTX_bf16x2:
+        return 0x3f80;
+    default:
+        return 0;
     }
 }
 
 static bool applies(char wanted, char who) {
     switch (wanted) {
-    case 'a': return true;
-    case 'i': return who != 'f';
-    case 'f': return who == 'f';
-    default: return who == 'u' || who == 'b';
+    case 'a':
+        return true;
+    case 'i':
+        return who != 'f';
+    case 'f':
+        return who == 'f';
+    default:
+        return who == 'u' || who == 'b';
     }
 }
 
@@ -149,7 +186,8 @@ void vgd_compare(vg_decoder *d, vg_inst *out) {
     out->cls = VG_C_int;
     char who = 0;
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
-        if (types[i].type == type) who = types[i].who, h->low = types[i].low, h->high = types[i].high;
+        if (types[i].type == type)
+            who = types[i].who, h->low = types[i].low, h->high = types[i].high;
     if (!who) {
         vgd_fail(d, "%s has no form for this type", d->in->op);
         return;
@@ -167,7 +205,8 @@ void vgd_compare(vg_decoder *d, vg_inst *out) {
         vgd_fail(d, "no comparison that this type has");
         return;
     }
-    if ((type == PTX_f32 || type == PTX_f16 || type == PTX_f16x2) && vgd_mod(d, "ftz")) h->flags = VGA_FTZ;
+    if ((type == PTX_f32 || type == PTX_f16 || type == PTX_f16x2) && vgd_mod(d, "ftz"))
+        h->flags = VGA_FTZ;
     h->bool_op = (uint8_t)(vgd_one_of(d, bools) + 1);
     const uint32_t n = h->bool_op ? 4 : 3;
     if (!vgd_count(d, n, n)) return;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Number conversions. All go the same way: a row is read as 32 numbers that hold it exactly, and
-// written in the type wanted, rounded once. Pairs that kernels convert all day have loops of their own.
+// written in the type wanted, rounded once. Pairs that kernels convert all day have loops of their
+// own.
 #include "runtime/vgpu/alu.h"
 
 #include <fenv.h>
@@ -17,31 +18,43 @@ typedef struct {
     uint64_t nan;
 } number;
 static const number numbers[] = {
-    {PTX_u8, T_u8, 0},         {PTX_u16, T_u16, 0},        {PTX_u32, T_u32, 0},
-    {PTX_u64, T_u64, 0},       {PTX_s8, T_i8, 0},          {PTX_s16, T_i16, 0},
-    {PTX_s32, T_i32, 0},       {PTX_s64, T_i64, 0},        {PTX_f16, T_f16, VGA_NAN16},
-    {PTX_bf16, T_bf16, VGA_NAN16}, {PTX_tf32, T_tf32, VGA_NAN32}, {PTX_f32, T_f32, VGA_NAN32},
-    {PTX_f64, T_f64, 0},       {PTX_e4m3, T_f8e4m3, 0x7f}, {PTX_e5m2, T_f8e5m2, 0x7f},
-    {PTX_e2m3, T_f6e2m3, 0x1f}, {PTX_e3m2, T_f6e3m2, 0x1f}, {PTX_e2m1, T_f4e2m1, 7},
+    {PTX_u8, T_u8, 0},
+    {PTX_u16, T_u16, 0},
+    {PTX_u32, T_u32, 0},
+    {PTX_u64, T_u64, 0},
+    {PTX_s8, T_i8, 0},
+    {PTX_s16, T_i16, 0},
+    {PTX_s32, T_i32, 0},
+    {PTX_s64, T_i64, 0},
+    {PTX_f16, T_f16, VGA_NAN16},
+    {PTX_bf16, T_bf16, VGA_NAN16},
+    {PTX_tf32, T_tf32, VGA_NAN32},
+    {PTX_f32, T_f32, VGA_NAN32},
+    {PTX_f64, T_f64, 0},
+    {PTX_e4m3, T_f8e4m3, 0x7f},
+    {PTX_e5m2, T_f8e5m2, 0x7f},
+    {PTX_e2m3, T_f6e2m3, 0x1f},
+    {PTX_e3m2, T_f6e3m2, 0x1f},
+    {PTX_e2m1, T_f4e2m1, 7},
     {PTX_ue8m0, T_f8e8m0, 0xff},
 };
 /// Packed types: elements of how many bits each, the first at the bottom.
 static const struct {
     uint8_t type, element, bits;
 } packed[] = {
-    {PTX_f16x2, PTX_f16, 16},  {PTX_bf16x2, PTX_bf16, 16}, {PTX_e4m3x2, PTX_e4m3, 8},
-    {PTX_e5m2x2, PTX_e5m2, 8}, {PTX_e2m3x2, PTX_e2m3, 8},  {PTX_e3m2x2, PTX_e3m2, 8},
+    {PTX_f16x2, PTX_f16, 16},  {PTX_bf16x2, PTX_bf16, 16},  {PTX_e4m3x2, PTX_e4m3, 8},
+    {PTX_e5m2x2, PTX_e5m2, 8}, {PTX_e2m3x2, PTX_e2m3, 8},   {PTX_e3m2x2, PTX_e3m2, 8},
     {PTX_e2m1x2, PTX_e2m1, 4}, {PTX_ue8m0x2, PTX_ue8m0, 8},
 };
 
 typedef struct {
     const number *from, *to;
-    vm_rounding round;      // of vm_encode
-    int integral;           // RNI…RPI, 0: none
-    int mode;               // of the host
+    vm_rounding round; // of vm_encode
+    int integral;      // RNI…RPI, 0: none
+    int mode;          // of the host
     unsigned flags;
     unsigned from_bits, to_bits; // of packed elements
-    uint32_t keep;          // bits of the result's register
+    uint32_t keep;               // bits of the result's register
 } conversion;
 
 static const number *number_of(int type) {
@@ -49,8 +62,12 @@ static const number *number_of(int type) {
         if (numbers[i].type == type) return &numbers[i];
     return NULL;
 }
-static bool is_float(const number *n) { return ptx_types[n->type].kind == PTX_K_FLOAT; }
-static bool is_wide(const number *n) { return ptx_types[n->type].bits == 64; }
+static bool is_float(const number *n) {
+    return ptx_types[n->type].kind == PTX_K_FLOAT;
+}
+static bool is_wide(const number *n) {
+    return ptx_types[n->type].bits == 64;
+}
 
 // ---- integers to integers -----------------------------------------------------------------------
 
@@ -58,27 +75,55 @@ VGA_FAST static void read_ints(vg_warp *w, vg_row row, int type, int64_t v[32]) 
     const uint32_t *const a = VG_ROW32(w, row);
     const uint64_t *const b = VG_ROW64(w, row);
     switch (type) {
-    case PTX_u8: for (int l = 0; l < 32; l++) v[l] = (uint8_t)a[l]; break;
-    case PTX_s8: for (int l = 0; l < 32; l++) v[l] = (int8_t)a[l]; break;
-    case PTX_u16: for (int l = 0; l < 32; l++) v[l] = (uint16_t)a[l]; break;
-    case PTX_s16: for (int l = 0; l < 32; l++) v[l] = (int16_t)a[l]; break;
-    case PTX_u32: for (int l = 0; l < 32; l++) v[l] = a[l]; break;
-    case PTX_s32: for (int l = 0; l < 32; l++) v[l] = (int32_t)a[l]; break;
-    default: for (int l = 0; l < 32; l++) v[l] = (int64_t)b[l]; break;
+    case PTX_u8:
+        for (int l = 0; l < 32; l++) v[l] = (uint8_t)a[l];
+        break;
+    case PTX_s8:
+        for (int l = 0; l < 32; l++) v[l] = (int8_t)a[l];
+        break;
+    case PTX_u16:
+        for (int l = 0; l < 32; l++) v[l] = (uint16_t)a[l];
+        break;
+    case PTX_s16:
+        for (int l = 0; l < 32; l++) v[l] = (int16_t)a[l];
+        break;
+    case PTX_u32:
+        for (int l = 0; l < 32; l++) v[l] = a[l];
+        break;
+    case PTX_s32:
+        for (int l = 0; l < 32; l++) v[l] = (int32_t)a[l];
+        break;
+    default:
+        for (int l = 0; l < 32; l++) v[l] = (int64_t)b[l];
+        break;
     }
 }
 
 /// Writes the low bits; signed results fill their register with copies of the sign.
-VGA_FAST static void write_ints(vg_warp *w, vg_row row, int type, uint32_t keep, uint32_t mask, const int64_t v[32]) {
+VGA_FAST static void write_ints(vg_warp *w, vg_row row, int type, uint32_t keep, uint32_t mask,
+                                const int64_t v[32]) {
     uint32_t *const d = VG_ROW32(w, row);
     uint64_t *const e = VG_ROW64(w, row);
     switch (type) {
-    case PTX_u8: VGA_EACH(d, mask, uint32_t, (uint8_t)v[l]); break;
-    case PTX_s8: VGA_EACH(d, mask, uint32_t, (uint32_t)(int8_t)v[l] & keep); break;
-    case PTX_u16: VGA_EACH(d, mask, uint32_t, (uint16_t)v[l]); break;
-    case PTX_s16: VGA_EACH(d, mask, uint32_t, (uint32_t)(int16_t)v[l] & keep); break;
-    case PTX_u32: case PTX_s32: VGA_EACH(d, mask, uint32_t, (uint32_t)v[l]); break;
-    default: VGA_EACH(e, mask, uint64_t, (uint64_t)v[l]); break;
+    case PTX_u8:
+        VGA_EACH(d, mask, uint32_t, (uint8_t)v[l]);
+        break;
+    case PTX_s8:
+        VGA_EACH(d, mask, uint32_t, (uint32_t)(int8_t)v[l] & keep);
+        break;
+    case PTX_u16:
+        VGA_EACH(d, mask, uint32_t, (uint16_t)v[l]);
+        break;
+    case PTX_s16:
+        VGA_EACH(d, mask, uint32_t, (uint32_t)(int16_t)v[l] & keep);
+        break;
+    case PTX_u32:
+    case PTX_s32:
+        VGA_EACH(d, mask, uint32_t, (uint32_t)v[l]);
+        break;
+    default:
+        VGA_EACH(e, mask, uint64_t, (uint64_t)v[l]);
+        break;
     }
 }
 
@@ -111,24 +156,43 @@ VGA_FAST static void read_floats(vg_warp *w, vg_row row, const conversion *c, do
     const uint32_t *const a = VG_ROW32(w, row);
     const uint64_t *const b = VG_ROW64(w, row);
     switch (c->from->type) {
-    case PTX_f16: for (int l = 0; l < 32; l++) v[l] = (double)vga_f16(a[l] & 0xffff); break;
-    case PTX_bf16: for (int l = 0; l < 32; l++) v[l] = (double)vga_f(a[l] << 16); break;
-    case PTX_f32:
-        if (c->flags & C_FTZ) for (int l = 0; l < 32; l++) v[l] = (double)vga_f(vga_flush(a[l]));
-        else for (int l = 0; l < 32; l++) v[l] = (double)vga_f(a[l]);
+    case PTX_f16:
+        for (int l = 0; l < 32; l++) v[l] = (double)vga_f16(a[l] & 0xffff);
         break;
-    case PTX_f64: for (int l = 0; l < 32; l++) v[l] = vga_d(b[l]); break;
-    default: for (int l = 0; l < 32; l++) v[l] = vm_decode((vm_dtype)c->from->vm, a[l]); break;
+    case PTX_bf16:
+        for (int l = 0; l < 32; l++) v[l] = (double)vga_f(a[l] << 16);
+        break;
+    case PTX_f32:
+        if (c->flags & C_FTZ)
+            for (int l = 0; l < 32; l++) v[l] = (double)vga_f(vga_flush(a[l]));
+        else
+            for (int l = 0; l < 32; l++) v[l] = (double)vga_f(a[l]);
+        break;
+    case PTX_f64:
+        for (int l = 0; l < 32; l++) v[l] = vga_d(b[l]);
+        break;
+    default:
+        for (int l = 0; l < 32; l++) v[l] = vm_decode((vm_dtype)c->from->vm, a[l]);
+        break;
     }
 }
 
 VGA_FAST static void integral(int how, double v[32]) {
     switch (how) {
-    case RNI: for (int l = 0; l < 32; l++) v[l] = rint(v[l]); break;
-    case RZI: for (int l = 0; l < 32; l++) v[l] = trunc(v[l]); break;
-    case RMI: for (int l = 0; l < 32; l++) v[l] = floor(v[l]); break;
-    case RPI: for (int l = 0; l < 32; l++) v[l] = ceil(v[l]); break;
-    default: break;
+    case RNI:
+        for (int l = 0; l < 32; l++) v[l] = rint(v[l]);
+        break;
+    case RZI:
+        for (int l = 0; l < 32; l++) v[l] = trunc(v[l]);
+        break;
+    case RMI:
+        for (int l = 0; l < 32; l++) v[l] = floor(v[l]);
+        break;
+    case RPI:
+        for (int l = 0; l < 32; l++) v[l] = ceil(v[l]);
+        break;
+    default:
+        break;
     }
 }
 
@@ -140,7 +204,8 @@ static uint64_t encode(const conversion *c, double x) {
     return vm_encode((vm_dtype)c->to->vm, x, c->round);
 }
 
-VGA_FAST static void write_floats(vg_warp *w, vg_row row, const conversion *c, uint32_t mask, const double v[32]) {
+VGA_FAST static void write_floats(vg_warp *w, vg_row row, const conversion *c, uint32_t mask,
+                                  const double v[32]) {
     uint32_t *const d = VG_ROW32(w, row);
     uint64_t *const e = VG_ROW64(w, row);
     const unsigned fl = (c->flags & C_FTZ ? VGA_FTZ : 0u) | (c->flags & C_SAT ? VGA_SAT : 0u);
@@ -174,14 +239,17 @@ static enum vg_next ex_float_float(vg_warp *w, const vg_inst *in, uint32_t mask)
     return VG_NEXT;
 }
 
-/// Out of range becomes the nearest integer there is; NaN 0, or the sign bit where 64 bits are involved.
+/// Out of range becomes the nearest integer there is; NaN 0, or the sign bit where 64 bits are
+/// involved.
 static enum vg_next ex_float_int(vg_warp *w, const vg_inst *in, uint32_t mask) {
     const conversion *const c = in->aux;
     const int to = c->to->type;
     const unsigned bits = ptx_types[to].bits;
     const bool sign = ptx_types[to].kind == PTX_K_INT;
     const double hi = ldexp(1, (int)(sign ? bits - 1 : bits)), lo = sign ? -hi : 0;
-    const uint64_t most = sign ? ((uint64_t)1 << (bits - 1)) - 1 : bits == 64 ? UINT64_MAX : ((uint64_t)1 << bits) - 1;
+    const uint64_t most = sign         ? ((uint64_t)1 << (bits - 1)) - 1
+                          : bits == 64 ? UINT64_MAX
+                                       : ((uint64_t)1 << bits) - 1;
     const uint64_t least = sign ? ~most : 0;
     const uint64_t nan = is_wide(c->from) || is_wide(c->to) ? (uint64_t)1 << (bits - 1) : 0;
     double v[32];
@@ -191,8 +259,9 @@ static enum vg_next ex_float_int(vg_warp *w, const vg_inst *in, uint32_t mask) {
     for (int l = 0; l < 32; l++) {
         const double x = v[l];
         const uint64_t inside = !(x > lo && x < hi) ? 0
-                                : x >= 0x1p63       ? (uint64_t)(int64_t)(x - 0x1p63) + ((uint64_t)1 << 63)
-                                                    : (uint64_t)(int64_t)x;
+                                : x >= 0x1p63
+                                    ? (uint64_t)(int64_t)(x - 0x1p63) + ((uint64_t)1 << 63)
+                                    : (uint64_t)(int64_t)x;
         r[l] = (int64_t)(x != x ? nan : x >= hi ? most : x <= lo ? least : inside);
     }
     write_ints(w, in->d[0], to, c->keep, mask, r);
@@ -202,7 +271,8 @@ static enum vg_next ex_float_int(vg_warp *w, const vg_inst *in, uint32_t mask) {
 VGA_FAST static enum vg_next ex_f32_s32(vg_warp *w, const vg_inst *in, uint32_t mask) {
     const uint32_t *const a = VG_ROW32(w, in->s[0]);
     uint32_t *const d = VG_ROW32(w, in->d[0]);
-#define AS_S32(x) ((x) >= 0x1p31f ? INT32_MAX : (x) > -0x1p31f ? (int32_t)(x) : (x) != (x) ? 0 : INT32_MIN)
+#define AS_S32(x)                                                                                  \
+    ((x) >= 0x1p31f ? INT32_MAX : (x) > -0x1p31f ? (int32_t)(x) : (x) != (x) ? 0 : INT32_MIN)
     VGA_EACH(d, mask, uint32_t, (uint32_t)AS_S32(vga_f(a[l])));
     return VG_NEXT;
 }
@@ -219,14 +289,17 @@ static enum vg_next ex_int_float(vg_warp *w, const vg_inst *in, uint32_t mask) {
         write_floats(w, in->d[0], c, mask, v);
     } else if (is_wide(c->to)) {
         uint64_t *const d = VG_ROW64(w, in->d[0]);
-        if (c->from->type == PTX_u64) VGA_EACH(d, mask, uint64_t, vga_du((double)(uint64_t)i[l]));
-        else VGA_EACH(d, mask, uint64_t, vga_du((double)i[l]));
+        if (c->from->type == PTX_u64)
+            VGA_EACH(d, mask, uint64_t, vga_du((double)(uint64_t)i[l]));
+        else
+            VGA_EACH(d, mask, uint64_t, vga_du((double)i[l]));
     } else {
         uint32_t *const d = VG_ROW32(w, in->d[0]);
         for (int l = 0; l < 32; l++) {
             if (!(mask & vga_bit[l])) continue;
             // A double with an odd last bit stands for what lies between.
-            const uint64_t mag = c->from->type == PTX_s64 && i[l] < 0 ? 0 - (uint64_t)i[l] : (uint64_t)i[l];
+            const uint64_t mag =
+                c->from->type == PTX_s64 && i[l] < 0 ? 0 - (uint64_t)i[l] : (uint64_t)i[l];
             const uint64_t low = mag & 0x7ff, top = mag & ~(uint64_t)0x7ff;
             const double x = (double)(top | (low ? (uint64_t)1 << 11 : 0));
             const double odd = mag >> 53 ? x : (double)mag;
@@ -271,15 +344,21 @@ static VGA_INLINE uint32_t to_fp8(float f, unsigned m, uint32_t least, uint32_t 
     r |= u >> 24 & 0x80;
     return mag > 0x7f800000u ? 0x7f : r;
 }
-static VGA_INLINE uint32_t to_e4m3(float f) { return to_fp8(f, 3, 121u << 23, 0x7e); }
-static VGA_INLINE uint32_t to_e5m2(float f) { return to_fp8(f, 2, 113u << 23, 0x7b); }
+static VGA_INLINE uint32_t to_e4m3(float f) {
+    return to_fp8(f, 3, 121u << 23, 0x7e);
+}
+static VGA_INLINE uint32_t to_e5m2(float f) {
+    return to_fp8(f, 2, 113u << 23, 0x7b);
+}
 #define TO_FP8(t)                                                                                  \
     VGA_EXEC32(ex_##t##_f32, to_##t(vga_f(a[l])) << 8 | to_##t(vga_f(b[l])))                       \
     VGA_EXEC32(ex_##t##_f16, to_##t(vga_f16(a[l] >> 16)) << 8 | to_##t(vga_f16(a[l] & 0xffff)))
 TO_FP8(e4m3)
 TO_FP8(e5m2)
 VGA_EXEC32(ex_f16_e4m3, vga_to_f16(e4m3(a[l] >> 8 & 0xff)) << 16 | vga_to_f16(e4m3(a[l] & 0xff)))
-static VGA_INLINE uint32_t f16_of_e5m2(uint32_t x) { return (x & 0x7f) > 0x7c ? VGA_NAN16 : x << 8; }
+static VGA_INLINE uint32_t f16_of_e5m2(uint32_t x) {
+    return (x & 0x7f) > 0x7c ? VGA_NAN16 : x << 8;
+}
 VGA_EXEC32(ex_f16_e5m2, f16_of_e5m2(a[l] >> 8 & 0xff) << 16 | f16_of_e5m2(a[l] & 0xff))
 
 static double element(const conversion *c, uint32_t code) {
@@ -292,8 +371,11 @@ static enum vg_next ex_packed(vg_warp *w, const vg_inst *in, uint32_t mask) {
     for (int l = 0; l < 32; l++) {
         if (!(mask & vga_bit[l])) continue;
         uint32_t hi = VG_ROW32(w, in->s[0])[l], lo = VG_ROW32(w, in->s[1])[l];
-        if (c->from_bits) lo = hi & ((1u << c->from_bits) - 1), hi = hi >> c->from_bits & ((1u << c->from_bits) - 1);
-        d[l] = (uint32_t)encode(c, element(c, lo)) | (uint32_t)encode(c, element(c, hi)) << c->to_bits;
+        if (c->from_bits)
+            lo = hi & ((1u << c->from_bits) - 1),
+            hi = hi >> c->from_bits & ((1u << c->from_bits) - 1);
+        d[l] = (uint32_t)encode(c, element(c, lo)) | (uint32_t)encode(c, element(c, hi))
+                                                         << c->to_bits;
     }
     return VG_NEXT;
 }
@@ -303,10 +385,10 @@ static const struct {
     unsigned flags; // with which it is the loop's conversion
     vg_exec *run;
 } fast_packed[] = {
-    {PTX_f16x2, PTX_f32, 0, ex_f16x2_f32},           {PTX_bf16x2, PTX_f32, 0, ex_bf16x2_f32},
-    {PTX_e4m3x2, PTX_f32, C_FINITE, ex_e4m3_f32},    {PTX_e5m2x2, PTX_f32, C_FINITE, ex_e5m2_f32},
-    {PTX_e4m3x2, PTX_f16x2, C_FINITE, ex_e4m3_f16},  {PTX_e5m2x2, PTX_f16x2, C_FINITE, ex_e5m2_f16},
-    {PTX_f16x2, PTX_e4m3x2, 0, ex_f16_e4m3},         {PTX_f16x2, PTX_e5m2x2, 0, ex_f16_e5m2},
+    {PTX_f16x2, PTX_f32, 0, ex_f16x2_f32},          {PTX_bf16x2, PTX_f32, 0, ex_bf16x2_f32},
+    {PTX_e4m3x2, PTX_f32, C_FINITE, ex_e4m3_f32},   {PTX_e5m2x2, PTX_f32, C_FINITE, ex_e5m2_f32},
+    {PTX_e4m3x2, PTX_f16x2, C_FINITE, ex_e4m3_f16}, {PTX_e5m2x2, PTX_f16x2, C_FINITE, ex_e5m2_f16},
+    {PTX_f16x2, PTX_e4m3x2, 0, ex_f16_e4m3},        {PTX_f16x2, PTX_e5m2x2, 0, ex_f16_e5m2},
 };
 
 // ---- decoding -----------------------------------------------------------------------------------
@@ -321,7 +403,8 @@ static bool unpack(int *type, unsigned *bits) {
     return false;
 }
 
-static void decode_packed(vg_decoder *d, vg_inst *out, conversion *c, int to, int from, int rounding) {
+static void decode_packed(vg_decoder *d, vg_inst *out, conversion *c, int to, int from,
+                          int rounding) {
     const bool two = c->from_bits == 0;
     const uint32_t n = two ? 3 : 2;
     if (two && c->from->type != PTX_f32) {
@@ -334,12 +417,14 @@ static void decode_packed(vg_decoder *d, vg_inst *out, conversion *c, int to, in
     out->d[0] = vga_result(d, &d->in->opnd[0], to);
     out->run = ex_packed;
     for (size_t i = 0; i < sizeof fast_packed / sizeof fast_packed[0]; i++)
-        if (fast_packed[i].to == to && fast_packed[i].from == from && fast_packed[i].flags == c->flags && rounding <= RN)
+        if (fast_packed[i].to == to && fast_packed[i].from == from &&
+            fast_packed[i].flags == c->flags && rounding <= RN)
             out->run = fast_packed[i].run;
 }
 
 void vgd_cvt(vg_decoder *d, vg_inst *out) {
-    static const char *const roundings[] = {"rn", "rz", "rm", "rp", "rna", "rni", "rzi", "rmi", "rpi", NULL};
+    static const char *const roundings[] = {"rn",  "rz",  "rm",  "rp",  "rna",
+                                            "rni", "rzi", "rmi", "rpi", NULL};
     static const uint8_t vm_rounds[] = {R_NEAREST, R_ZERO, R_DOWN, R_UP, R_AWAY};
     static const int modes[] = {FE_TONEAREST, FE_TOWARDZERO, FE_DOWNWARD, FE_UPWARD};
     const int rounding = vgd_one_of(d, roundings), to = vgd_type(d, 0), from = vgd_type(d, 1);
@@ -377,7 +462,8 @@ void vgd_cvt(vg_decoder *d, vg_inst *out) {
     if (!vgd_count(d, 2, 2)) return;
     const bool ff = is_float(c->from), tf = is_float(c->to);
     if (r >= RNI && !ff) vgd_fail(d, "integers are not rounded to integers");
-    if (r < RNI && rounding >= 0 && ff && !tf) vgd_fail(d, "conversion to integers wants rni, rzi, rmi or rpi");
+    if (r < RNI && rounding >= 0 && ff && !tf)
+        vgd_fail(d, "conversion to integers wants rni, rzi, rmi or rpi");
     if (rounding < 0 && ff && !tf) vgd_fail(d, "conversion to integers wants rni, rzi, rmi or rpi");
     out->run = !ff && !tf ? ex_int_int : !ff ? ex_int_float : tf ? ex_float_float : ex_float_int;
     if (from == PTX_f32 && to == PTX_s32 && r == RZI && !(c->flags & C_FTZ)) out->run = ex_f32_s32;

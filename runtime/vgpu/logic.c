@@ -35,7 +35,7 @@ WIDTHS(W_OPS)
         vga_set_pred(w, in->d[0], mask, expr);                                                     \
         return VG_NEXT;                                                                            \
     }
-PREDICATE(and, a & b)
+PREDICATE(and, a &b)
 PREDICATE(or, a | b)
 PREDICATE(xor, a ^ b)
 PREDICATE(not, ~a)
@@ -47,7 +47,8 @@ VGA_FAST static enum vg_next ex_lop3(vg_warp *w, const vg_inst *in, uint32_t mas
     uint32_t *const d = VG_ROW32(w, in->d[0]);
     uint32_t m[8];
     for (int i = 0; i < 8; i++) m[i] = 0u - (in->sub >> i & 1u);
-#define HALF(o, y, z) ((~(z) & ((~(y)&m[o]) | ((y)&m[(o) + 2]))) | ((z) & ((~(y)&m[(o) + 1]) | ((y)&m[(o) + 3]))))
+#define HALF(o, y, z)                                                                              \
+    ((~(z) & ((~(y)&m[o]) | ((y)&m[(o) + 2]))) | ((z) & ((~(y)&m[(o) + 1]) | ((y)&m[(o) + 3]))))
     VGA_EACH(d, mask, uint32_t, (~a[l] & HALF(0, b[l], c[l])) | (a[l] & HALF(4, b[l], c[l])));
 #undef HALF
     return VG_NEXT;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// mma.sync: the product of a warp. Floats are summed in f32, one product after the other along k (PTX
-// leaves order and rounding of the sum open); integers exactly. Layouts: matrix.h.
+// mma.sync: the product of a warp. Floats are summed in f32, one product after the other along k
+// (PTX leaves order and rounding of the sum open); integers exactly. Layouts: matrix.h.
 #include "runtime/vgpu/matrix.h"
 
 /// Shapes by bits of an element of A: m, n, k.
@@ -9,11 +9,11 @@ static const struct {
     uint8_t bits;
     uint16_t m, n, k;
 } shapes[] = {
-    {'f', 16, 16, 8, 8},  {'f', 16, 16, 8, 16}, {'f', 32, 16, 8, 4},   {'f', 32, 16, 8, 8},
-    {'f', 8, 16, 8, 32},  {'f', 8, 16, 8, 16},  {'d', 64, 8, 8, 4},    {'d', 64, 16, 8, 4},
-    {'d', 64, 16, 8, 8},  {'d', 64, 16, 8, 16}, {'i', 8, 8, 8, 16},    {'i', 8, 16, 8, 16},
-    {'i', 8, 16, 8, 32},  {'i', 4, 8, 8, 32},   {'i', 4, 16, 8, 32},   {'i', 4, 16, 8, 64},
-    {'b', 1, 8, 8, 128},  {'b', 1, 16, 8, 128}, {'b', 1, 16, 8, 256},
+    {'f', 16, 16, 8, 8}, {'f', 16, 16, 8, 16}, {'f', 32, 16, 8, 4},  {'f', 32, 16, 8, 8},
+    {'f', 8, 16, 8, 32}, {'f', 8, 16, 8, 16},  {'d', 64, 8, 8, 4},   {'d', 64, 16, 8, 4},
+    {'d', 64, 16, 8, 8}, {'d', 64, 16, 8, 16}, {'i', 8, 8, 8, 16},   {'i', 8, 16, 8, 16},
+    {'i', 8, 16, 8, 32}, {'i', 4, 8, 8, 32},   {'i', 4, 16, 8, 32},  {'i', 4, 16, 8, 64},
+    {'b', 1, 8, 8, 128}, {'b', 1, 16, 8, 128}, {'b', 1, 16, 8, 256},
 };
 
 /// Whether A and B may have these types together, and C and D those.
@@ -24,12 +24,16 @@ static bool types_fit(const vgm_elem *a, const vgm_elem *b, int c, int d) {
         if (a->bits >= 16 && a->type != b->type) return false;
         if (a->type == PTX_bf16 || a->type == PTX_tf32) return c == PTX_f32 && d == PTX_f32;
         return (c == PTX_f32 || c == PTX_f16) && (d == PTX_f32 || d == PTX_f16);
-    case 'd': return c == PTX_f64 && d == PTX_f64;
-    default: return c == PTX_s32 && d == PTX_s32;
+    case 'd':
+        return c == PTX_f64 && d == PTX_f64;
+    default:
+        return c == PTX_s32 && d == PTX_s32;
     }
 }
 
-static uint32_t result_registers(uint32_t m, uint32_t n, int type) { return m * n / (type == PTX_f16 ? 64 : 32); }
+static uint32_t result_registers(uint32_t m, uint32_t n, int type) {
+    return m * n / (type == PTX_f16 ? 64 : 32);
+}
 
 void vgd_mma(vg_decoder *d, vg_inst *out) {
     vgm_product *const p = vgd_alloc(d, sizeof *p);
@@ -52,10 +56,11 @@ void vgd_mma(vg_decoder *d, vg_inst *out) {
     }
     bool known = false;
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
-        known |= shapes[i].arith == p->a->arith && shapes[i].bits == p->a->bits && shapes[i].m == p->m &&
-                 shapes[i].n == p->n && shapes[i].k == p->k;
+        known |= shapes[i].arith == p->a->arith && shapes[i].bits == p->a->bits &&
+                 shapes[i].m == p->m && shapes[i].n == p->n && shapes[i].k == p->k;
     if (!known) {
-        vgd_fail(d, "mma of these types has no shape m%un%uk%u", (unsigned)p->m, (unsigned)p->n, (unsigned)p->k);
+        vgd_fail(d, "mma of these types has no shape m%un%uk%u", (unsigned)p->m, (unsigned)p->n,
+                 (unsigned)p->k);
         return;
     }
     if (p->a->arith == 'i') p->saturate = vgd_mod(d, "satfinite");
@@ -68,7 +73,8 @@ void vgd_mma(vg_decoder *d, vg_inst *out) {
     }
     if (!vgd_count(d, 4, 4)) return;
     const unsigned bits = p->a->arith == 'd' ? 64 : 32;
-    const uint32_t per = bits == 64 ? 32 : 1024u / p->a->bits; // elements of a register of all lanes
+    const uint32_t per =
+        bits == 64 ? 32 : 1024u / p->a->bits; // elements of a register of all lanes
     p->ra = p->m * p->k / per;
     p->rb = p->n * p->k / per;
     const ptx_opnd *const o = d->in->opnd;

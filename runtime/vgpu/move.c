@@ -18,15 +18,16 @@ static enum vg_next mov_pred(vg_warp *w, const vg_inst *in, uint32_t mask) {
     return VG_NEXT;
 }
 
-// ---- vectors --------------------------------------------------------------------------------------
-// sub: bits of an element, sub2: bits of the whole; rows: the elements.
+// ---- vectors
+// -------------------------------------------------------------------------------------- sub: bits
+// of an element, sub2: bits of the whole; rows: the elements.
 
 #define PACK(name, R, ROW, bits)                                                                   \
     VGA_FAST static enum vg_next pack_##name(vg_warp *w, const vg_inst *in, uint32_t mask) {       \
         R v[32] = {0};                                                                             \
         for (uint32_t i = 0; i < in->nrows; i++) {                                                 \
             const uint32_t at = i * in->sub;                                                       \
-            const R keep = (R)~(R)0 >> (bits - in->sub);                                           \
+            const R keep = (R) ~(R)0 >> (bits - in->sub);                                          \
             if (in->sub == 32 && bits == 64) {                                                     \
                 const uint32_t *const e = VG_ROW32(w, in->rows[i]);                                \
                 for (int l = 0; l < 32; l++) v[l] |= (R)((uint64_t)e[l] << at);                    \
@@ -46,7 +47,7 @@ PACK(64, uint64_t, VG_ROW64, 64)
     VGA_FAST static enum vg_next unpack_##name(vg_warp *w, const vg_inst *in, uint32_t mask) {     \
         R v[32];                                                                                   \
         memcpy(v, ROW(w, in->s[0]), sizeof v);                                                     \
-        const R keep = (R)~(R)0 >> (bits - in->sub);                                               \
+        const R keep = (R) ~(R)0 >> (bits - in->sub);                                              \
         for (uint32_t i = 0; i < in->nrows; i++) {                                                 \
             if (in->rows[i] == VG_NO_ROW) continue;                                                \
             const uint32_t at = i * in->sub;                                                       \
@@ -65,8 +66,10 @@ static enum vg_next pack_128(vg_warp *w, const vg_inst *in, uint32_t mask) {
         if (!(mask & vga_bit[l])) continue;
         uint64_t v[2] = {0, 0};
         for (uint32_t i = 0; i < in->nrows; i++) {
-            if (in->sub == 64) v[i] = VG_ROW64(w, in->rows[i])[l];
-            else v[i / 2] |= (uint64_t)VG_ROW32(w, in->rows[i])[l] << (i % 2 * 32);
+            if (in->sub == 64)
+                v[i] = VG_ROW64(w, in->rows[i])[l];
+            else
+                v[i / 2] |= (uint64_t)VG_ROW32(w, in->rows[i])[l] << (i % 2 * 32);
         }
         d[2 * l] = v[0], d[2 * l + 1] = v[1];
     }
@@ -78,8 +81,10 @@ static enum vg_next unpack_128(vg_warp *w, const vg_inst *in, uint32_t mask) {
         if (!(mask & vga_bit[l])) continue;
         for (uint32_t i = 0; i < in->nrows; i++) {
             if (in->rows[i] == VG_NO_ROW) continue;
-            if (in->sub == 64) VG_ROW64(w, in->rows[i])[l] = s[2 * l + i];
-            else VG_ROW32(w, in->rows[i])[l] = (uint32_t)(s[2 * l + i / 2] >> (i % 2 * 32));
+            if (in->sub == 64)
+                VG_ROW64(w, in->rows[i])[l] = s[2 * l + i];
+            else
+                VG_ROW32(w, in->rows[i])[l] = (uint32_t)(s[2 * l + i / 2] >> (i % 2 * 32));
         }
     }
     return VG_NEXT;
@@ -141,7 +146,8 @@ void vgd_mov(vg_decoder *d, vg_inst *out) {
     vga_sources(d, out, 1, 1, type);
 }
 
-// ---- selection ------------------------------------------------------------------------------------
+// ---- selection
+// ------------------------------------------------------------------------------------
 
 #define SELP(name, R, ROW)                                                                         \
     VGA_FAST static enum vg_next name(vg_warp *w, const vg_inst *in, uint32_t mask) {              \

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Exchange between the lanes of a warp. The .sync forms name the lanes that take part; those that come
-// along different ways wait for each other (vg_gather).
+// Exchange between the lanes of a warp. The .sync forms name the lanes that take part; those that
+// come along different ways wait for each other (vg_gather).
 #include "runtime/vgpu/alu.h"
 
 #define NO_MEMBERS VG_NO_ROW // forms without .sync: whoever executes it
@@ -31,10 +31,18 @@ static enum vg_next ex_shfl(vg_warp *w, const vg_inst *in, uint32_t mask) {
         int32_t j;
         bool in_range;
         switch (in->sub) {
-        case UP: j = (int32_t)l - (int32_t)by, in_range = j >= (int32_t)hi; break;
-        case DOWN: j = (int32_t)(l + by), in_range = j <= (int32_t)hi; break;
-        case BFLY: j = (int32_t)(l ^ by), in_range = j <= (int32_t)hi; break;
-        default: j = (int32_t)(lo | (by & ~segment)), in_range = j <= (int32_t)hi; break;
+        case UP:
+            j = (int32_t)l - (int32_t)by, in_range = j >= (int32_t)hi;
+            break;
+        case DOWN:
+            j = (int32_t)(l + by), in_range = j <= (int32_t)hi;
+            break;
+        case BFLY:
+            j = (int32_t)(l ^ by), in_range = j <= (int32_t)hi;
+            break;
+        default:
+            j = (int32_t)(lo | (by & ~segment)), in_range = j <= (int32_t)hi;
+            break;
         }
         if (!in_range) j = (int32_t)l;
         p |= in_range ? vga_bit[l] : 0;
@@ -65,7 +73,8 @@ void vgd_shfl(vg_decoder *d, vg_inst *out) {
     out->d[1] = !pair || o[0].list[1].kind == PTX_O_SINK ? VG_NO_ROW : vgd_pred(d, &o[0].list[1]);
 }
 
-// ---- vote, match, redux, elect --------------------------------------------------------------------
+// ---- vote, match, redux, elect
+// --------------------------------------------------------------------
 
 static uint32_t member_of(const vg_warp *w, const vg_inst *in, uint32_t mask) {
     if (in->s[3] == NO_MEMBERS) return mask;
@@ -84,7 +93,9 @@ static enum vg_next ex_vote(vg_warp *w, const vg_inst *in, uint32_t mask) {
         VGA_EACH(d, mask, uint32_t, p);
         return VG_NEXT;
     }
-    const bool r = in->sub == VOTE_ALL ? p == who : in->sub == VOTE_ANY ? p != 0 : p == 0 || p == who;
+    const bool r = in->sub == VOTE_ALL   ? p == who
+                   : in->sub == VOTE_ANY ? p != 0
+                                         : p == 0 || p == who;
     vga_set_pred(w, in->d[0], mask, r ? UINT32_MAX : 0);
     return VG_NEXT;
 }
@@ -94,7 +105,8 @@ static enum vg_next ex_match(vg_warp *w, const vg_inst *in, uint32_t mask) {
     if (n != VG_NEXT) return n;
     const uint32_t who = member_of(w, in, mask);
     uint64_t v[32];
-    for (int l = 0; l < 32; l++) v[l] = in->sub2 ? VG_ROW64(w, in->s[0])[l] : VG_ROW32(w, in->s[0])[l];
+    for (int l = 0; l < 32; l++)
+        v[l] = in->sub2 ? VG_ROW64(w, in->s[0])[l] : VG_ROW32(w, in->s[0])[l];
     uint32_t *const d = VG_ROW32(w, in->d[0]);
     uint32_t equal[32];
     bool all = true;
@@ -126,14 +138,28 @@ static enum vg_next ex_redux(vg_warp *w, const vg_inst *in, uint32_t mask) {
         if (!(who & vga_bit[l])) continue;
         const uint32_t x = a[l];
         const bool less = in->sub2 ? (int32_t)x < (int32_t)r : x < r;
-        if (first) r = x;
-        else switch (in->sub) {
-            case RED_ADD: r += x; break;
-            case RED_MIN: r = less ? x : r; break;
-            case RED_MAX: r = less ? r : x; break;
-            case RED_AND: r &= x; break;
-            case RED_OR: r |= x; break;
-            default: r ^= x; break;
+        if (first)
+            r = x;
+        else
+            switch (in->sub) {
+            case RED_ADD:
+                r += x;
+                break;
+            case RED_MIN:
+                r = less ? x : r;
+                break;
+            case RED_MAX:
+                r = less ? r : x;
+                break;
+            case RED_AND:
+                r &= x;
+                break;
+            case RED_OR:
+                r |= x;
+                break;
+            default:
+                r ^= x;
+                break;
             }
         first = false;
     }
@@ -153,8 +179,10 @@ static enum vg_next ex_redux_f32(vg_warp *w, const vg_inst *in, uint32_t mask) {
     for (int l = 0; l < 32; l++) {
         if (!(who & vga_bit[l])) continue;
         const float x = vga_f(in->sub2 ? a[l] & 0x7fffffffu : a[l]);
-        if (isnan(x)) nan = true;
-        else if (isnan(r)) r = x;
+        if (isnan(x))
+            nan = true;
+        else if (isnan(r))
+            r = x;
         else {
             const bool below = x < r || (x == r && signbit(x));
             if (below == (in->sub == RED_MIN)) r = x;
@@ -202,7 +230,7 @@ static void decode_vote(vg_decoder *d, vg_inst *out) {
     out->s[0] = vga_pred_source(d, &o[1], &negated);
     out->sub2 = negated;
     out->s[3] = sync ? vgd_source(d, &o[2], PTX_u32) : NO_MEMBERS;
-    out->d[0] = mode == VOTE_BALLOT              ? vga_result(d, &o[0], type)
+    out->d[0] = mode == VOTE_BALLOT       ? vga_result(d, &o[0], type)
                 : o[0].kind == PTX_O_SINK ? VG_NO_ROW
                                           : vgd_pred(d, &o[0]);
 }

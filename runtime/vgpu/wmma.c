@@ -11,15 +11,17 @@ static const struct {
 } fragments[] = {
     {PTX_f16, 16, 16, 16, 8, 8},  {PTX_f16, 32, 8, 16, 8, 8},  {PTX_f16, 8, 32, 16, 8, 8},
     {PTX_bf16, 16, 16, 16, 4, 4}, {PTX_bf16, 32, 8, 16, 8, 2}, {PTX_bf16, 8, 32, 16, 2, 8},
-    {PTX_tf32, 16, 16, 8, 4, 4},  {PTX_f64, 8, 8, 4, 1, 1},
-    {PTX_u8, 16, 16, 16, 2, 2},   {PTX_u8, 32, 8, 16, 4, 1},   {PTX_u8, 8, 32, 16, 1, 4},
-    {PTX_s8, 16, 16, 16, 2, 2},   {PTX_s8, 32, 8, 16, 4, 1},   {PTX_s8, 8, 32, 16, 1, 4},
-    {PTX_u4, 8, 8, 32, 1, 1},     {PTX_s4, 8, 8, 32, 1, 1},    {PTX_b1, 8, 8, 128, 1, 1},
+    {PTX_tf32, 16, 16, 8, 4, 4},  {PTX_f64, 8, 8, 4, 1, 1},    {PTX_u8, 16, 16, 16, 2, 2},
+    {PTX_u8, 32, 8, 16, 4, 1},    {PTX_u8, 8, 32, 16, 1, 4},   {PTX_s8, 16, 16, 16, 2, 2},
+    {PTX_s8, 32, 8, 16, 4, 1},    {PTX_s8, 8, 32, 16, 1, 4},   {PTX_u4, 8, 8, 32, 1, 1},
+    {PTX_s4, 8, 8, 32, 1, 1},     {PTX_b1, 8, 8, 128, 1, 1},
 };
 
 static int find(int type, uint32_t m, uint32_t n, uint32_t k) {
     for (size_t i = 0; i < sizeof fragments / sizeof fragments[0]; i++)
-        if (fragments[i].type == type && fragments[i].m == m && fragments[i].n == n && fragments[i].k == k) return (int)i;
+        if (fragments[i].type == type && fragments[i].m == m && fragments[i].n == n &&
+            fragments[i].k == k)
+            return (int)i;
     return -1;
 }
 static bool shape_known(uint32_t m, uint32_t n, uint32_t k) {
@@ -28,22 +30,24 @@ static bool shape_known(uint32_t m, uint32_t n, uint32_t k) {
     return false;
 }
 
-// ---- loads and stores -----------------------------------------------------------------------------
+// ---- loads and stores
+// -----------------------------------------------------------------------------
 
 /// A fragment's way between registers and memory: `rows` x `cols` elements; in memory `lines` of
 /// `length` neighbours each. Blocks are numbered down the rows.
 typedef struct {
     uint32_t rows, cols;
-    bool across;            // lines are columns of the matrix
-    bool store, result;     // result: C or D, whose blocks are 8x8 with pairs
-    uint32_t bits;          // of an element in memory
-    uint32_t needed;        // registers that hold the elements; the others repeat them
+    bool across;        // lines are columns of the matrix
+    bool store, result; // result: C or D, whose blocks are 8x8 with pairs
+    uint32_t bits;      // of an element in memory
+    uint32_t needed;    // registers that hold the elements; the others repeat them
     vg_row stride;
-    bool wide;              // the base address
+    bool wide; // the base address
 } way;
 
 /// Where an element of a lane's register lies: row and column.
-static void place(const way *x, uint32_t e, uint32_t r, uint32_t lane, uint32_t i, uint32_t *row, uint32_t *col) {
+static void place(const way *x, uint32_t e, uint32_t r, uint32_t lane, uint32_t i, uint32_t *row,
+                  uint32_t *col) {
     const uint32_t mr = x->rows / 8;
     if (x->result) {
         const uint32_t b = e == 2 ? r : r / 2, which = e == 2 ? i : r % 2;
@@ -58,7 +62,8 @@ static void place(const way *x, uint32_t e, uint32_t r, uint32_t lane, uint32_t 
 static enum vg_next ex_fragment(vg_warp *w, const vg_inst *in, uint32_t mask) {
     const way *const x = in->aux;
     const uint32_t lane = (uint32_t)__builtin_ctz(mask);
-    const uint64_t base = (x->wide ? VG_ROW64(w, in->s[0])[lane] : VG_ROW32(w, in->s[0])[lane]) + (uint64_t)in->imm;
+    const uint64_t base =
+        (x->wide ? VG_ROW64(w, in->s[0])[lane] : VG_ROW32(w, in->s[0])[lane]) + (uint64_t)in->imm;
     const uint32_t lines = x->across ? x->cols : x->rows, length = x->across ? x->rows : x->cols;
     const uint32_t stride = x->stride == VG_NO_ROW ? length : VG_ROW32(w, x->stride)[lane];
     const uint32_t bytes = length * x->bits / 8, step = x->bits == 64 ? 8 : 4;
@@ -71,15 +76,16 @@ static enum vg_next ex_fragment(vg_warp *w, const vg_inst *in, uint32_t mask) {
         const uint32_t j = i < lines ? i : 0;
         addr[i] = base + (uint64_t)j * stride * x->bits / 8;
         space = in->space;
-        line[i] = vg_resolve(w, in, lane, addr[i], bytes, align < step ? align : step, x->store ? VG_WRITE : VG_READ,
-                             &space, &owner[i]);
+        line[i] = vg_resolve(w, in, lane, addr[i], bytes, align < step ? align : step,
+                             x->store ? VG_WRITE : VG_READ, &space, &owner[i]);
         if (!line[i]) return VG_STOP;
         if (!owner[i]) owner[i] = w->block;
         if (space == PTX_SHARED) addr[i] &= (1u << VG_RANK_SHIFT) - 1;
     }
     if (w->watch) {
         const uint32_t some = lines >= 32 ? VGA_ALL : (1u << lines) - 1;
-        if (w->watch & VG_WATCH_SAN) vg_san_access(w, in, some, space, owner, addr, bytes, x->store ? VG_WRITE : VG_READ);
+        if (w->watch & VG_WATCH_SAN)
+            vg_san_access(w, in, some, space, owner, addr, bytes, x->store ? VG_WRITE : VG_READ);
         if (w->watch & VG_WATCH_PROF) vg_prof_memory(w, in, some, space, addr, bytes);
     }
     const uint32_t e = x->bits == 64 ? 1 : 32 / x->bits;
@@ -96,8 +102,10 @@ static enum vg_next ex_fragment(vg_warp *w, const vg_inst *in, uint32_t mask) {
                 uint8_t *const p = line[x->across ? col : row] + at * x->bits / 8;
                 if (x->bits < 8) {
                     const uint32_t m = (1u << x->bits) - 1, shift = at * x->bits % 8;
-                    if (x->store) *p = (uint8_t)((*p & ~(m << shift)) | ((v >> (i * x->bits) & m) << shift));
-                    else v |= (uint64_t)((uint32_t)*p >> shift & m) << (i * x->bits);
+                    if (x->store)
+                        *p = (uint8_t)((*p & ~(m << shift)) | ((v >> (i * x->bits) & m) << shift));
+                    else
+                        v |= (uint64_t)((uint32_t)*p >> shift & m) << (i * x->bits);
                 } else if (x->store) {
                     const uint64_t one = v >> (i * x->bits % 64);
                     memcpy(p, &one, x->bits / 8);
@@ -108,14 +116,17 @@ static enum vg_next ex_fragment(vg_warp *w, const vg_inst *in, uint32_t mask) {
                 }
             }
             if (x->store) continue;
-            if (x->bits == 64) VG_ROW64(w, in->rows[r])[l] = v;
-            else VG_ROW32(w, in->rows[r])[l] = (uint32_t)v;
+            if (x->bits == 64)
+                VG_ROW64(w, in->rows[r])[l] = v;
+            else
+                VG_ROW32(w, in->rows[r])[l] = (uint32_t)v;
         }
     }
     return VG_NEXT;
 }
 
-static void decode_fragment(vg_decoder *d, vg_inst *out, bool store, uint32_t m, uint32_t n, uint32_t k) {
+static void decode_fragment(vg_decoder *d, vg_inst *out, bool store, uint32_t m, uint32_t n,
+                            uint32_t k) {
     static const char *const parts[] = {"a", "b", "c", NULL}, *const stored[] = {"d", NULL};
     const int part = store ? (vgd_one_of(d, stored) < 0 ? -1 : 2) : vgd_one_of(d, parts);
     const int layout = vgm_layout(d, 0), type = vgd_type(d, 0);
@@ -165,7 +176,8 @@ static void decode_fragment(vg_decoder *d, vg_inst *out, bool store, uint32_t m,
     out->run = ex_fragment;
 }
 
-// ---- products -------------------------------------------------------------------------------------
+// ---- products
+// -------------------------------------------------------------------------------------
 
 static void decode_product(vg_decoder *d, vg_inst *out, uint32_t m, uint32_t n, uint32_t k) {
     vgm_product *const p = vgd_alloc(d, sizeof *p);
@@ -184,8 +196,9 @@ static void decode_product(vg_decoder *d, vg_inst *out, uint32_t m, uint32_t n, 
         vgd_fail(d, "wmma.mma has no form for these types and this shape");
         return;
     }
-    const bool fits = p->a->arith == 'f'   ? (p->c == PTX_f32 || (p->c == PTX_f16 && a == PTX_f16)) &&
-                                               (p->d == PTX_f32 || (p->d == PTX_f16 && a == PTX_f16))
+    const bool fits = p->a->arith == 'f'
+                          ? (p->c == PTX_f32 || (p->c == PTX_f16 && a == PTX_f16)) &&
+                                (p->d == PTX_f32 || (p->d == PTX_f16 && a == PTX_f16))
                       : p->a->arith == 'd' ? p->c == PTX_f64 && p->d == PTX_f64
                                            : p->c == PTX_s32 && p->d == PTX_s32;
     if (!fits) vgd_fail(d, "wmma.mma has no such result");
@@ -193,7 +206,8 @@ static void decode_product(vg_decoder *d, vg_inst *out, uint32_t m, uint32_t n, 
     if (p->a->arith == 'd') vgd_mod(d, "rn");
     if (p->a->arith == 'b') {
         p->bit_and = vgd_mod(d, "and");
-        if ((!p->bit_and && !vgd_mod(d, "xor")) || !vgd_mod(d, "popc")) vgd_fail(d, "wmma of bits wants and or xor, and popc");
+        if ((!p->bit_and && !vgd_mod(d, "xor")) || !vgd_mod(d, "popc"))
+            vgd_fail(d, "wmma of bits wants and or xor, and popc");
     }
     if (!vgd_count(d, 4, 4)) return;
     const unsigned bits = p->a->arith == 'd' ? 64 : 32;
@@ -218,6 +232,8 @@ void vgd_wmma(vg_decoder *d, vg_inst *out) {
         vgd_fail(d, "wmma wants load, store or mma, and a shape");
         return;
     }
-    if (what == 2) decode_product(d, out, m, n, k);
-    else decode_fragment(d, out, what == 1, m, n, k);
+    if (what == 2)
+        decode_product(d, out, m, n, k);
+    else
+        decode_fragment(d, out, what == 1, m, n, k);
 }

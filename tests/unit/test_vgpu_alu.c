@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Arithmetic of the virtual GPU: every micro-kernel of the calibration with full and partial masks, and
-// most of them against plain C: integers of 128 bits, and floats rounded once from exact sums.
+// Arithmetic of the virtual GPU: every micro-kernel of the calibration with full and partial masks,
+// and most of them against plain C: integers of 128 bits, and floats rounded once from exact sums.
 #include <ctype.h>
 #include <math.h>
 #include <setjmp.h>
@@ -17,15 +17,16 @@
 __extension__ typedef unsigned __int128 u128;
 __extension__ typedef __int128 s128;
 
-// ---- floats by integers ---------------------------------------------------------------------------
+// ---- floats by integers
+// ---------------------------------------------------------------------------
 
 typedef struct {
     unsigned bits, m;
     int bias;
     uint64_t nan;
 } format;
-static const format F16 = {16, 10, 15, 0x7fff}, BF16 = {16, 7, 127, 0x7fff}, F32 = {32, 23, 127, 0x7fffffff},
-                    F64 = {64, 52, 1023, 0x7ff8000000000000};
+static const format F16 = {16, 10, 15, 0x7fff}, BF16 = {16, 7, 127, 0x7fff},
+                    F32 = {32, 23, 127, 0x7fffffff}, F64 = {64, 52, 1023, 0x7ff8000000000000};
 
 /// (-1)^neg * sig * 2^exp, a little more if `sticky`.
 typedef struct {
@@ -36,11 +37,15 @@ typedef struct {
 } real;
 
 static real take(const format *f, uint64_t u, bool ftz) {
-    const uint64_t frac = u & (((uint64_t)1 << f->m) - 1), all = ((uint64_t)1 << (f->bits - 1 - f->m)) - 1;
+    const uint64_t frac = u & (((uint64_t)1 << f->m) - 1),
+                   all = ((uint64_t)1 << (f->bits - 1 - f->m)) - 1;
     const uint64_t ex = u >> f->m & all;
-    real r = {FINITE, u >> (f->bits - 1) & 1, false, frac, (int)(ex ? ex : 1) - f->bias - (int)f->m};
-    if (ex == all) r.kind = frac ? NOT : INF;
-    else if (ex) r.sig |= (uint64_t)1 << f->m;
+    real r = {FINITE, u >> (f->bits - 1) & 1, false, frac,
+              (int)(ex ? ex : 1) - f->bias - (int)f->m};
+    if (ex == all)
+        r.kind = frac ? NOT : INF;
+    else if (ex)
+        r.sig |= (uint64_t)1 << f->m;
     if (r.kind == FINITE && (!r.sig || (ftz && !ex))) r.kind = ZERO;
     return r;
 }
@@ -64,19 +69,26 @@ static bool up(int mode, bool neg, bool odd, bool any, int half) {
 static u128 to_grid(real x, int grid, int mode) {
     const int shift = grid - x.exp;
     if (shift <= 0) return x.sig << -shift;
-    const u128 q = shift > 127 ? 0 : x.sig >> shift, rest = shift > 127 ? x.sig : x.sig & (((u128)1 << shift) - 1);
+    const u128 q = shift > 127 ? 0 : x.sig >> shift,
+               rest = shift > 127 ? x.sig : x.sig & (((u128)1 << shift) - 1);
     const u128 half = shift > 127 ? 0 : (u128)1 << (shift - 1);
-    const int cmp = shift > 127 ? -1 : rest > half || (rest == half && x.sticky) ? 1 : rest == half ? 0 : -1;
+    const int cmp = shift > 127                                 ? -1
+                    : rest > half || (rest == half && x.sticky) ? 1
+                    : rest == half                              ? 0
+                                                                : -1;
     return q + up(mode, x.neg, q & 1, rest || x.sticky, cmp);
 }
 
 static uint64_t give(const format *f, real x, int mode, unsigned flags) {
-    const uint64_t sign = (uint64_t)1 << (f->bits - 1), inf = (((uint64_t)1 << (f->bits - 1 - f->m)) - 1) << f->m;
+    const uint64_t sign = (uint64_t)1 << (f->bits - 1),
+                   inf = (((uint64_t)1 << (f->bits - 1 - f->m)) - 1) << f->m;
     const uint64_t one = (uint64_t)f->bias << f->m;
     uint64_t mag;
     if (x.kind == NOT) return flags & SAT ? 0 : f->nan;
-    if (x.kind == INF) mag = inf;
-    else if (x.kind == ZERO) mag = 0;
+    if (x.kind == INF)
+        mag = inf;
+    else if (x.kind == ZERO)
+        mag = 0;
     else {
         const int e = top_of(x.sig) + x.exp, least = 1 - f->bias;
         const int grid = (e > least ? e : least) - (int)f->m;
@@ -104,7 +116,8 @@ static real normal(real x, int top) {
 }
 static real sum(real x, real y, int mode) {
     const real not = {.kind = NOT};
-    if (x.kind == NOT || y.kind == NOT || (x.kind == INF && y.kind == INF && x.neg != y.neg)) return not;
+    if (x.kind == NOT || y.kind == NOT || (x.kind == INF && y.kind == INF && x.neg != y.neg))
+        return not ;
     if (x.kind == INF || y.kind == INF) return x.kind == INF ? x : y;
     if (x.kind == ZERO && y.kind == ZERO) {
         x.neg = x.neg == y.neg ? x.neg : mode == TO_DOWN;
@@ -131,18 +144,24 @@ static real sum(real x, real y, int mode) {
 }
 static real product(real x, real y) {
     const real not = {.kind = NOT};
-    if (x.kind == NOT || y.kind == NOT || (x.kind == INF && y.kind == ZERO) || (x.kind == ZERO && y.kind == INF)) return not;
+    if (x.kind == NOT || y.kind == NOT || (x.kind == INF && y.kind == ZERO) ||
+        (x.kind == ZERO && y.kind == INF))
+        return not ;
     real r = {FINITE, x.neg != y.neg, false, x.sig * y.sig, x.exp + y.exp};
-    if (x.kind == INF || y.kind == INF) r.kind = INF;
-    else if (x.kind == ZERO || y.kind == ZERO) r.kind = ZERO;
+    if (x.kind == INF || y.kind == INF)
+        r.kind = INF;
+    else if (x.kind == ZERO || y.kind == ZERO)
+        r.kind = ZERO;
     return r;
 }
 static real quotient(real x, real y) {
     const real not = {.kind = NOT};
     real r = {FINITE, x.neg != y.neg, false, 0, 0};
-    if (x.kind == NOT || y.kind == NOT || (x.kind == y.kind && x.kind != FINITE)) return not;
-    if (x.kind == INF || y.kind == ZERO) r.kind = INF;
-    else if (x.kind == ZERO || y.kind == INF) r.kind = ZERO;
+    if (x.kind == NOT || y.kind == NOT || (x.kind == y.kind && x.kind != FINITE)) return not ;
+    if (x.kind == INF || y.kind == ZERO)
+        r.kind = INF;
+    else if (x.kind == ZERO || y.kind == INF)
+        r.kind = ZERO;
     else {
         x = normal(x, 126), y = normal(y, 60);
         r.sig = x.sig / y.sig, r.exp = x.exp - y.exp, r.sticky = x.sig % y.sig != 0;
@@ -151,7 +170,7 @@ static real quotient(real x, real y) {
 }
 static real root(real x) {
     const real not = {.kind = NOT};
-    if (x.kind == NOT || (x.neg && x.kind != ZERO)) return not;
+    if (x.kind == NOT || (x.neg && x.kind != ZERO)) return not ;
     if (x.kind != FINITE) return x;
     x = normal(x, 124);
     if (x.exp & 1) x.sig <<= 1, x.exp--;
@@ -163,7 +182,8 @@ static real root(real x) {
     return (real){FINITE, false, r * r != x.sig, r, x.exp / 2};
 }
 
-// ---- what an instruction should do ------------------------------------------------------------------
+// ---- what an instruction should do
+// ------------------------------------------------------------------
 
 /// Parts of "cvt.rn.f16.f32 …": op and modifiers.
 typedef struct {
@@ -186,7 +206,11 @@ static bool has(const words *w, const char *name) {
     return false;
 }
 static const format *format_of(const char *t) {
-    return !strcmp(t, "f16") ? &F16 : !strcmp(t, "bf16") ? &BF16 : !strcmp(t, "f32") ? &F32 : !strcmp(t, "f64") ? &F64 : NULL;
+    return !strcmp(t, "f16")    ? &F16
+           : !strcmp(t, "bf16") ? &BF16
+           : !strcmp(t, "f32")  ? &F32
+           : !strcmp(t, "f64")  ? &F64
+                                : NULL;
 }
 /// Bits of an integer type, negative if signed; 0: none.
 static int int_type(const char *t) {
@@ -213,18 +237,27 @@ static bool float_op(const words *w, const format *f, const uint64_t *s, uint64_
     const bool ftz = has(w, "ftz");
     const unsigned fl = (ftz ? FTZ : 0) | (has(w, "sat") ? SAT : 0) | (has(w, "relu") ? RELU : 0);
     const int mode = mode_of(w);
-    const real x = take(f, s[0], ftz), y = take(f, s[1], ftz), z = take(f, s[2], ftz), one = {FINITE, false, false, 1, 0};
+    const real x = take(f, s[0], ftz), y = take(f, s[1], ftz), z = take(f, s[2], ftz),
+               one = {FINITE, false, false, 1, 0};
     const char *const op = w->part[0];
     real r;
     if (has(w, "approx") || has(w, "full")) return false;
-    if (!strcmp(op, "add")) r = sum(x, y, mode);
-    else if (!strcmp(op, "sub")) r = sum(x, negated(y), mode);
-    else if (!strcmp(op, "mul")) r = product(x, y);
-    else if (!strcmp(op, "fma")) r = sum(product(x, y), z, mode);
-    else if (!strcmp(op, "div")) r = quotient(x, y);
-    else if (!strcmp(op, "rcp")) r = quotient(one, x);
-    else if (!strcmp(op, "sqrt")) r = root(x);
-    else return false;
+    if (!strcmp(op, "add"))
+        r = sum(x, y, mode);
+    else if (!strcmp(op, "sub"))
+        r = sum(x, negated(y), mode);
+    else if (!strcmp(op, "mul"))
+        r = product(x, y);
+    else if (!strcmp(op, "fma"))
+        r = sum(product(x, y), z, mode);
+    else if (!strcmp(op, "div"))
+        r = quotient(x, y);
+    else if (!strcmp(op, "rcp"))
+        r = quotient(one, x);
+    else if (!strcmp(op, "sqrt"))
+        r = root(x);
+    else
+        return false;
     *d = give(f, r, mode, fl);
     return true;
 }
@@ -236,27 +269,44 @@ static bool int_op(const words *w, int t, const uint64_t *s, uint64_t *d) {
     const bool high = has(w, "hi"), mul = !strcmp(op, "mul"), mad = !strcmp(op, "mad");
     s128 r;
     if (has(w, "cc")) return false;
-    if (!strcmp(op, "add")) r = x + y;
-    else if (!strcmp(op, "sub")) r = x - y;
+    if (!strcmp(op, "add"))
+        r = x + y;
+    else if (!strcmp(op, "sub"))
+        r = x - y;
     else if (mul || mad) {
         const s128 p = t == 64 ? (s128)((u128)x * (u128)y) : x * y;
         r = high ? int_of((uint64_t)((u128)p >> abs(t)), t) : p;
         if (mad) r = high && !sat ? (s128)((u128)r + (u128)z) : (s128)((u128)r + (u128)z);
-    } else if (!strcmp(op, "div")) r = y == 0 ? -1 : x / y;
-    else if (!strcmp(op, "rem")) r = y == 0 ? (abs(t) == 16 ? x : -1) : x % y; // as on GPUs
-    else if (!strcmp(op, "min")) r = x < y ? x : y;
-    else if (!strcmp(op, "max")) r = x > y ? x : y;
-    else if (!strcmp(op, "abs")) r = x < 0 ? -x : x;
-    else if (!strcmp(op, "neg")) r = -x;
-    else if (!strcmp(op, "sad")) r = (x > y ? x - y : y - x) + z;
-    else if (!strcmp(op, "and")) r = x & y;
-    else if (!strcmp(op, "or")) r = x | y;
-    else if (!strcmp(op, "xor")) r = x ^ y;
-    else if (!strcmp(op, "not")) r = ~x;
-    else if (!strcmp(op, "cnot")) r = x == 0;
-    else if (!strcmp(op, "shl")) r = (uint32_t)s[1] >= (unsigned)abs(t) ? 0 : (s128)((u128)x << (uint32_t)s[1]);
-    else if (!strcmp(op, "shr")) r = (uint32_t)s[1] > 100 ? (x < 0 ? -1 : 0) : x >> (uint32_t)s[1];
-    else return false;
+    } else if (!strcmp(op, "div"))
+        r = y == 0 ? -1 : x / y;
+    else if (!strcmp(op, "rem"))
+        r = y == 0 ? (abs(t) == 16 ? x : -1) : x % y; // as on GPUs
+    else if (!strcmp(op, "min"))
+        r = x < y ? x : y;
+    else if (!strcmp(op, "max"))
+        r = x > y ? x : y;
+    else if (!strcmp(op, "abs"))
+        r = x < 0 ? -x : x;
+    else if (!strcmp(op, "neg"))
+        r = -x;
+    else if (!strcmp(op, "sad"))
+        r = (x > y ? x - y : y - x) + z;
+    else if (!strcmp(op, "and"))
+        r = x & y;
+    else if (!strcmp(op, "or"))
+        r = x | y;
+    else if (!strcmp(op, "xor"))
+        r = x ^ y;
+    else if (!strcmp(op, "not"))
+        r = ~x;
+    else if (!strcmp(op, "cnot"))
+        r = x == 0;
+    else if (!strcmp(op, "shl"))
+        r = (uint32_t)s[1] >= (unsigned)abs(t) ? 0 : (s128)((u128)x << (uint32_t)s[1]);
+    else if (!strcmp(op, "shr"))
+        r = (uint32_t)s[1] > 100 ? (x < 0 ? -1 : 0) : x >> (uint32_t)s[1];
+    else
+        return false;
     if (has(w, "relu") && r < 0) r = 0;
     *d = wrapped(sat ? clamped(r, t) : r, wide ? 2 * t : t);
     return true;
@@ -267,16 +317,22 @@ static bool convert(const words *w, const uint64_t *s, uint64_t *d) {
     const format *const tf = format_of(to), *const ff = format_of(from);
     const int ti = int_type(to), fi = int_type(from);
     const bool ftz = has(w, "ftz"), sat = has(w, "sat");
-    const int integral = has(w, "rni") ? TO_NEAREST : has(w, "rzi") ? TO_ZERO : has(w, "rmi") ? TO_DOWN : has(w, "rpi") ? TO_UP : -1;
+    const int integral = has(w, "rni")   ? TO_NEAREST
+                         : has(w, "rzi") ? TO_ZERO
+                         : has(w, "rmi") ? TO_DOWN
+                         : has(w, "rpi") ? TO_UP
+                                         : -1;
     if (fi && ti) {
         const s128 x = int_of(s[0], fi);
         *d = wrapped(sat ? clamped(x, ti) : x, ti);
     } else if (fi && tf) {
         const s128 x = int_of(s[0], fi);
-        *d = give(tf, (real){x ? FINITE : ZERO, x < 0, false, (u128)(x < 0 ? -x : x), 0}, mode_of(w), 0);
+        *d = give(tf, (real){x ? FINITE : ZERO, x < 0, false, (u128)(x < 0 ? -x : x), 0},
+                  mode_of(w), 0);
     } else if (ff && ti) {
         const real x = take(ff, s[0], ftz);
-        if (x.kind == NOT) *d = ff == &F64 || abs(ti) == 64 ? (uint64_t)1 << (abs(ti) - 1) : 0;
+        if (x.kind == NOT)
+            *d = ff == &F64 || abs(ti) == 64 ? (uint64_t)1 << (abs(ti) - 1) : 0;
         else {
             const s128 most = (s128)1 << 100;
             const bool far = x.kind == INF || (x.kind == FINITE && top_of(x.sig) + x.exp > 90);
@@ -291,7 +347,8 @@ static bool convert(const words *w, const uint64_t *s, uint64_t *d) {
             x.exp = 0;
             if (!x.sig) x.kind = ZERO;
         }
-        *d = give(tf, x, mode_of(w), (ftz && tf == &F32 ? FTZ : 0) | (sat ? SAT : 0) | (has(w, "relu") ? RELU : 0));
+        *d = give(tf, x, mode_of(w),
+                  (ftz && tf == &F32 ? FTZ : 0) | (sat ? SAT : 0) | (has(w, "relu") ? RELU : 0));
     } else {
         return false;
     }
@@ -317,7 +374,8 @@ static bool paired(const words *w, const uint64_t *s, uint64_t *d) {
     uint64_t r[2], h[3];
     for (int i = 0; i < 2; i++) {
         for (int k = 0; k < 3; k++) h[k] = s[k] >> (16 * i) & 0xffff;
-        const bool ok = format_of(t) ? float_op(&one, format_of(t), h, &r[i]) : int_type(t) && int_op(&one, int_type(t), h, &r[i]);
+        const bool ok = format_of(t) ? float_op(&one, format_of(t), h, &r[i])
+                                     : int_type(t) && int_op(&one, int_type(t), h, &r[i]);
         if (!ok) return false;
     }
     *d = r[0] | r[1] << 16;
@@ -333,12 +391,15 @@ static bool bit_op(const char *text, const words *w, const uint64_t *s, uint64_t
     if (!strcmp(op, "lop3")) {
         const unsigned lut = (unsigned)strtoul(strrchr(text, ',') + 1, NULL, 0);
         for (int i = 0; i < 32; i++)
-            r |= (uint64_t)(lut >> ((s[0] >> i & 1) * 4 + (s[1] >> i & 1) * 2 + (s[2] >> i & 1)) & 1) << i;
+            r |=
+                (uint64_t)(lut >> ((s[0] >> i & 1) * 4 + (s[1] >> i & 1) * 2 + (s[2] >> i & 1)) & 1)
+                << i;
     } else if (!strcmp(op, "bfe")) {
         const unsigned pos = s[1] & 0xff, len = s[2] & 0xff, msb = bits - 1;
         const unsigned at = pos + len - 1 < msb ? pos + len - 1 : msb;
         const uint64_t sign = t > 0 || len == 0 ? 0 : x >> at & 1;
-        for (unsigned i = 0; i <= msb; i++) r |= (i < len && pos + i <= msb ? x >> (pos + i) & 1 : sign) << i;
+        for (unsigned i = 0; i <= msb; i++)
+            r |= (i < len && pos + i <= msb ? x >> (pos + i) & 1 : sign) << i;
     } else if (!strcmp(op, "bfi")) {
         const unsigned pos = s[2] & 0xff, len = s[3] & 0xff;
         r = s[1];
@@ -370,7 +431,8 @@ static bool bit_op(const char *text, const words *w, const uint64_t *s, uint64_t
     } else if (!strcmp(op, "dp4a")) {
         s128 z = (int32_t)s[2];
         for (int i = 0; i < 4; i++)
-            z += int_of(x >> (8 * i), w->part[1][0] == 's' ? -8 : 8) * int_of(s[1] >> (8 * i), w->part[2][0] == 's' ? -8 : 8);
+            z += int_of(x >> (8 * i), w->part[1][0] == 's' ? -8 : 8) *
+                 int_of(s[1] >> (8 * i), w->part[2][0] == 's' ? -8 : 8);
         r = (uint32_t)z;
     } else {
         return false;
@@ -386,13 +448,15 @@ static bool expected(const micro *m, const uint64_t *s, uint64_t *d) {
     const char *const t = w.part[w.n - 1];
     if (bit_op(m->text, &w, s, d)) return true;
     if (!strcmp(w.part[0], "cvt")) return convert(&w, s, d) || paired(&w, s, d);
-    if (!strcmp(w.part[0], "setp") || !strcmp(w.part[0], "set") || !strcmp(w.part[0], "mov")) return false;
+    if (!strcmp(w.part[0], "setp") || !strcmp(w.part[0], "set") || !strcmp(w.part[0], "mov"))
+        return false;
     if (format_of(t)) return float_op(&w, format_of(t), s, d);
     if (int_type(t)) return int_op(&w, int_type(t), s, d);
     return paired(&w, s, d);
 }
 
-// ---- tests ----------------------------------------------------------------------------------------
+// ---- tests
+// ----------------------------------------------------------------------------------------
 
 static vg_gpu *gpu;
 
@@ -413,8 +477,10 @@ static void against_c(void **state) {
             if (!expected(m, s, &d)) continue;
             has_reference = true;
             if (micro_agree(m, m->kinds[0], d, x.out[t]) || wrong++) continue;
-            print_message("# %s: %llx %llx %llx gives %llx, not %llx\n", m->text, (unsigned long long)s[0], (unsigned long long)s[1],
-                          (unsigned long long)s[2], (unsigned long long)x.out[t], (unsigned long long)d);
+            print_message("# %s: %llx %llx %llx gives %llx, not %llx\n", m->text,
+                          (unsigned long long)s[0], (unsigned long long)s[1],
+                          (unsigned long long)s[2], (unsigned long long)x.out[t],
+                          (unsigned long long)d);
         }
         checked += has_reference;
         bad += wrong > 0;
@@ -434,49 +500,68 @@ static void masks(void **state) {
         char why[1024];
         char *const full = micro_ptx(m, false), *const part = micro_ptx(m, true);
         micro_data x = micro_inputs(m, i), y = micro_inputs(m, i), z = micro_inputs(m, i);
-        if (!micro_run(gpu, full, &x, why, sizeof why) || !micro_run(gpu, part, &y, why, sizeof why))
+        if (!micro_run(gpu, full, &x, why, sizeof why) ||
+            !micro_run(gpu, part, &y, why, sizeof why))
             fail_msg("%s: %s", m->text, why);
         for (uint32_t r = 0; r < x.nd; r++)
             for (uint32_t t = 0; t < x.n; t++) {
                 const size_t at = (size_t)r * x.n + t;
                 const bool on = MICRO_LANES >> (t % 32) & 1;
-                const uint64_t want = on ? x.out[at] : m->kinds[r] == 'p' ? (z.out[at] & 0xffffffff00000000ull) | 1 : z.out[at];
+                const uint64_t want = on                   ? x.out[at]
+                                      : m->kinds[r] == 'p' ? (z.out[at] & 0xffffffff00000000ull) | 1
+                                                           : z.out[at];
                 if (y.out[at] != want)
-                    fail_msg("%s: thread %u has %llx, not %llx", m->text, (unsigned)t, (unsigned long long)y.out[at], (unsigned long long)want);
+                    fail_msg("%s: thread %u has %llx, not %llx", m->text, (unsigned)t,
+                             (unsigned long long)y.out[at], (unsigned long long)want);
             }
-        free(full), free(part), free(x.in), free(x.out), free(y.in), free(y.out), free(z.in), free(z.out);
+        free(full), free(part), free(x.in), free(x.out), free(y.in), free(y.out), free(z.in),
+            free(z.out);
     }
 }
 
-// ---- matrix fragments, as the ISA's text gives them ---------------------------------------------------
+// ---- matrix fragments, as the ISA's text gives them
+// ---------------------------------------------------
 
-/// Row and column of element i of a lane in A, B and C of m16n8k16 (16 bits), m16n8k8 (tf32), m16n8k32
-/// (8 bits), m16n8k64 (4 bits): formulas of the PTX ISA, chapter "Matrix fragments".
+/// Row and column of element i of a lane in A, B and C of m16n8k16 (16 bits), m16n8k8 (tf32),
+/// m16n8k32 (8 bits), m16n8k64 (4 bits): formulas of the PTX ISA, chapter "Matrix fragments".
 typedef struct {
     int row, col;
 } place;
 static place a_place(int bits, int lane, int i) {
     const int g = lane >> 2, t = lane % 4;
     switch (bits) {
-    case 16: return (place){i < 2 || (i >= 4 && i < 6) ? g : g + 8, i < 4 ? t * 2 + (i & 1) : t * 2 + (i & 1) + 8};
-    case 32: return (place){i == 0 || i == 2 ? g : g + 8, i < 2 ? t : t + 4};
-    case 8: return (place){i < 4 || (i >= 8 && i < 12) ? g : g + 8, i < 8 ? t * 4 + (i & 3) : t * 4 + (i & 3) + 16};
-    default: return (place){i < 8 || (i >= 16 && i < 24) ? g : g + 8, i < 16 ? t * 8 + (i & 7) : t * 8 + (i & 7) + 32};
+    case 16:
+        return (place){i < 2 || (i >= 4 && i < 6) ? g : g + 8,
+                       i < 4 ? t * 2 + (i & 1) : t * 2 + (i & 1) + 8};
+    case 32:
+        return (place){i == 0 || i == 2 ? g : g + 8, i < 2 ? t : t + 4};
+    case 8:
+        return (place){i < 4 || (i >= 8 && i < 12) ? g : g + 8,
+                       i < 8 ? t * 4 + (i & 3) : t * 4 + (i & 3) + 16};
+    default:
+        return (place){i < 8 || (i >= 16 && i < 24) ? g : g + 8,
+                       i < 16 ? t * 8 + (i & 7) : t * 8 + (i & 7) + 32};
     }
 }
 static place b_place(int bits, int lane, int i) {
     const int g = lane >> 2, t = lane % 4;
     switch (bits) {
-    case 16: return (place){i < 2 ? t * 2 + (i & 1) : t * 2 + (i & 1) + 8, g};
-    case 32: return (place){i == 0 ? t : t + 4, g};
-    case 8: return (place){i < 4 ? t * 4 + (i & 3) : t * 4 + (i & 3) + 16, g};
-    default: return (place){i < 8 ? t * 8 + (i & 7) : t * 8 + (i & 7) + 32, g};
+    case 16:
+        return (place){i < 2 ? t * 2 + (i & 1) : t * 2 + (i & 1) + 8, g};
+    case 32:
+        return (place){i == 0 ? t : t + 4, g};
+    case 8:
+        return (place){i < 4 ? t * 4 + (i & 3) : t * 4 + (i & 3) + 16, g};
+    default:
+        return (place){i < 8 ? t * 8 + (i & 7) : t * 8 + (i & 7) + 32, g};
     }
 }
 
-static double element(const micro_data *x, uint32_t operand, int warp, int lane, int i, int bits, const char *type) {
+static double element(const micro_data *x, uint32_t operand, int warp, int lane, int i, int bits,
+                      const char *type) {
     const int per = 32 / bits;
-    const uint64_t word = x->in[(size_t)(operand + (uint32_t)(i / per)) * x->n + (size_t)warp * 32 + (size_t)lane];
+    const uint64_t word =
+        x->in[(size_t)(operand + (uint32_t)(i / per)) * x->n + (size_t)warp * 32 + (size_t)lane];
     const uint64_t code = word >> (i % per * bits) & ((((uint64_t)1 << (bits - 1)) << 1) - 1);
     if (!strcmp(type, "f16")) return vm_decode(T_f16, code);
     if (!strcmp(type, "bf16")) return vm_decode(T_bf16, code);
@@ -491,14 +576,18 @@ static void products(void **state) {
     static const struct {
         const char *shape;
         int bits, k;
-    } shapes[] = {{"m16n8k16", 16, 16}, {"m16n8k8", 32, 8}, {"m16n8k32", 8, 32}, {"m16n8k64", 4, 64}};
+    } shapes[] = {
+        {"m16n8k16", 16, 16}, {"m16n8k8", 32, 8}, {"m16n8k32", 8, 32}, {"m16n8k64", 4, 64}};
     size_t checked = 0;
     for (size_t i = 0; i < nmicros; i++) {
         const micro *const m = &micros[i];
         if (strncmp(m->text, "mma.", 4) != 0) continue;
         const words w = split(m->text);
         const char *const at = w.part[w.n - 3], *const bt = w.part[w.n - 2];
-        const int bits = strchr("sue", at[0]) ? (at[1] == '4' && at[0] != 'e' ? 4 : 8) : at[0] == 't' ? 32 : at[0] == 'f' && at[1] == '6' ? 64 : 16;
+        const int bits = strchr("sue", at[0])           ? (at[1] == '4' && at[0] != 'e' ? 4 : 8)
+                         : at[0] == 't'                 ? 32
+                         : at[0] == 'f' && at[1] == '6' ? 64
+                                                        : 16;
         int k = 0;
         for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++)
             if (has(&w, shapes[s].shape) && shapes[s].bits == bits) k = shapes[s].k;
@@ -524,13 +613,18 @@ static void products(void **state) {
                 for (int e = 0; e < 4; e++) {
                     const size_t t = (size_t)warp * 32 + (size_t)lane;
                     const int row = (lane >> 2) + (e < 2 ? 0 : 8), col = lane % 4 * 2 + (e & 1);
-                    const uint64_t c = x.in[(na + 2 + (uint32_t)e) * (size_t)x.n + t], d = x.out[(size_t)e * x.n + t] & 0xffffffff;
+                    const uint64_t c = x.in[(na + 2 + (uint32_t)e) * (size_t)x.n + t],
+                                   d = x.out[(size_t)e * x.n + t] & 0xffffffff;
                     const bool whole = at[0] == 's' || at[0] == 'u';
                     double want = whole ? (double)(int32_t)c : vm_decode(T_f32, c);
                     for (int j = 0; j < k; j++) want += a[row][j] * b[j][col];
-                    if (has(&w, "satfinite")) want = want > INT32_MAX ? INT32_MAX : want < INT32_MIN ? INT32_MIN : want;
-                    const bool good = whole ? (uint32_t)d == (uint32_t)(int64_t)want : vm_decode(T_f32, d) == want;
-                    if (!good) fail_msg("%s: lane %d, element %d: %llx, not %g", m->text, lane, e, (unsigned long long)d, want);
+                    if (has(&w, "satfinite"))
+                        want = want > INT32_MAX ? INT32_MAX : want < INT32_MIN ? INT32_MIN : want;
+                    const bool good = whole ? (uint32_t)d == (uint32_t)(int64_t)want
+                                            : vm_decode(T_f32, d) == want;
+                    if (!good)
+                        fail_msg("%s: lane %d, element %d: %llx, not %g", m->text, lane, e,
+                                 (unsigned long long)d, want);
                 }
         }
         checked++;
@@ -549,7 +643,9 @@ static void tiles(void **state) {
     size_t checked = 0;
     for (size_t i = 0; i < nmicros; i++) {
         const micro *const m = &micros[i];
-        const char *const la = strstr(m->text, "load.a.sync.aligned."), *const lb = strstr(m->text, "load.b.sync.aligned.");
+        const char *const la = strstr(m->text, "load.a.sync.aligned."), *const lb = strstr(
+                                                                            m->text,
+                                                                            "load.b.sync.aligned.");
         if (!la || !lb) continue;
         int rows = 0, cols = 0;
         for (size_t s = 0; s < 3; s++)
@@ -567,14 +663,18 @@ static void tiles(void **state) {
                     const uint64_t v = x.in[r * x.n + warp * 32 + lane];
                     mem[lane * 16 + r * 2] = vm_decode(T_f16, v & 0xffff);
                     mem[lane * 16 + r * 2 + 1] = vm_decode(T_f16, v >> 16 & 0xffff);
-                    out[lane * 8 + r] = vm_decode(T_f32, x.out[r * x.n + warp * 32 + lane] & 0xffffffff);
+                    out[lane * 8 + r] =
+                        vm_decode(T_f32, x.out[r * x.n + warp * 32 + lane] & 0xffffffff);
                 }
             for (int r = 0; r < rows; r++)
                 for (int c = 0; c < cols; c++) {
                     double want = 0;
                     for (int k = 0; k < 16; k++)
-                        want += mem[ca ? k * sa + r : r * sa + k] * mem[cb ? c * sb + k : k * sb + c];
-                    if (out[r * cols + c] != want) fail_msg("%s: (%d, %d): %g, not %g", m->text, r, c, out[r * cols + c], want);
+                        want +=
+                            mem[ca ? k * sa + r : r * sa + k] * mem[cb ? c * sb + k : k * sb + c];
+                    if (out[r * cols + c] != want)
+                        fail_msg("%s: (%d, %d): %g, not %g", m->text, r, c, out[r * cols + c],
+                                 want);
                 }
         }
         checked++;
@@ -587,13 +687,31 @@ static void tiles(void **state) {
 static void refusals(void **state) {
     (void)state;
     static const char *const texts[] = {
-        "add.ftz.s32 $0, $1, $2", "add.rn.s32 $0, $1, $2", "mul.s32 $0, $1, $2", "add.f99 $0, $1, $2", "lop3.b32 $0, $1, $2, $2, $1",
-        "shf.l.b32 $0, $1, $2, $2", "cvt.s32.f32 $0, $1", "cvt.rni.s32.u32 $0, $1", "cvt.rna.f16.f32 $0, $1", "sqrt.f32 $0, $1",
-        "sqrt.approx.rn.f32 $0, $1", "shfl.sync.b32 $0, $1, $2, 31, -1", "vote.sync.all.b32 $0, $1, -1", "redux.sync.and.u32 $0, $1, -1",
-        "setp.lo.s32 $0, $1, $2", "prmt.b32.xyz $0, $1, $2, $2", "bfind.b32 $0, $1", "testp.odd.f32 $0, $1",
-        "movmatrix.sync.aligned.m8n8.b16 $0, $1", "mma.sync.aligned.m16n8k16.row.row.f32.f16.f16.f32 {$0}, {$0}, {$0}, {$0}",
-        "mma.sync.aligned.m16n8k32.row.col.f32.f16.f16.f32 {$0}, {$0}, {$0}, {$0}", "dp4a.u32 $0, $1, $2, $2", "slct.b32.u32 $0, $1, $2, $2",
-        "wmma.load.a.sync.aligned.row.m16n16k4.f16 {$0}, [%a0]", "ldmatrix.sync.aligned.m8n8.x3.shared.b16 {$0}, [%sa]",
+        "add.ftz.s32 $0, $1, $2",
+        "add.rn.s32 $0, $1, $2",
+        "mul.s32 $0, $1, $2",
+        "add.f99 $0, $1, $2",
+        "lop3.b32 $0, $1, $2, $2, $1",
+        "shf.l.b32 $0, $1, $2, $2",
+        "cvt.s32.f32 $0, $1",
+        "cvt.rni.s32.u32 $0, $1",
+        "cvt.rna.f16.f32 $0, $1",
+        "sqrt.f32 $0, $1",
+        "sqrt.approx.rn.f32 $0, $1",
+        "shfl.sync.b32 $0, $1, $2, 31, -1",
+        "vote.sync.all.b32 $0, $1, -1",
+        "redux.sync.and.u32 $0, $1, -1",
+        "setp.lo.s32 $0, $1, $2",
+        "prmt.b32.xyz $0, $1, $2, $2",
+        "bfind.b32 $0, $1",
+        "testp.odd.f32 $0, $1",
+        "movmatrix.sync.aligned.m8n8.b16 $0, $1",
+        "mma.sync.aligned.m16n8k16.row.row.f32.f16.f16.f32 {$0}, {$0}, {$0}, {$0}",
+        "mma.sync.aligned.m16n8k32.row.col.f32.f16.f16.f32 {$0}, {$0}, {$0}, {$0}",
+        "dp4a.u32 $0, $1, $2, $2",
+        "slct.b32.u32 $0, $1, $2, $2",
+        "wmma.load.a.sync.aligned.row.m16n16k4.f16 {$0}, [%a0]",
+        "ldmatrix.sync.aligned.m8n8.x3.shared.b16 {$0}, [%sa]",
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         const micro m = {80, MICRO_EXACT, "w:ww", texts[i]};
@@ -616,7 +734,8 @@ static int stop(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(against_c), cmocka_unit_test(masks), cmocka_unit_test(products),
-                                       cmocka_unit_test(tiles), cmocka_unit_test(refusals)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(against_c), cmocka_unit_test(masks),
+                                       cmocka_unit_test(products), cmocka_unit_test(tiles),
+                                       cmocka_unit_test(refusals)};
     return cmocka_run_group_tests(tests, start, stop);
 }

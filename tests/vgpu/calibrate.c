@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs each micro-kernel on the virtual GPU and, where there is one, on the GPU, and compares.
-// calibrate [--ptx FOLDER] [SEED]: one line for each mismatch and refusal, and a count. With --ptx, the
-// texts are written to files instead.
+// calibrate [--ptx FOLDER] [SEED]: one line for each mismatch and refusal, and a count. With --ptx,
+// the texts are written to files instead.
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,8 +21,9 @@ static bool gpu_open(gpu *g) {
         printf("no GPU: %s\n", why);
         return false;
     }
-    if (g->cu.init(0) || g->cu.device_get(&device, 0) || g->cu.primary_retain(&g->context, device) ||
-        g->cu.ctx_push(g->context) || g->cu.device_attribute(&major, CU_ATTR_MAJOR, device) ||
+    if (g->cu.init(0) || g->cu.device_get(&device, 0) ||
+        g->cu.primary_retain(&g->context, device) || g->cu.ctx_push(g->context) ||
+        g->cu.device_attribute(&major, CU_ATTR_MAJOR, device) ||
         g->cu.device_attribute(&minor, CU_ATTR_MINOR, device)) {
         printf("no GPU: the driver has none\n");
         return false;
@@ -77,8 +78,10 @@ static int write_texts(const char *folder) {
 
 static void show(const micro *m, const micro_data *x, const micro_data *y, uint32_t t, uint32_t r) {
     printf("MISMATCH %s [%s] thread %u:", m->text, m->kinds, (unsigned)t);
-    for (uint32_t i = 0; i < x->ns && i < 6; i++) printf(" %llx", (unsigned long long)x->in[(size_t)i * x->n + t]);
-    printf(" -> result %u: vgpu %llx, gpu %llx\n", (unsigned)r, (unsigned long long)x->out[(size_t)r * x->n + t],
+    for (uint32_t i = 0; i < x->ns && i < 6; i++)
+        printf(" %llx", (unsigned long long)x->in[(size_t)i * x->n + t]);
+    printf(" -> result %u: vgpu %llx, gpu %llx\n", (unsigned)r,
+           (unsigned long long)x->out[(size_t)r * x->n + t],
            (unsigned long long)y->out[(size_t)r * x->n + t]);
 }
 
@@ -124,7 +127,8 @@ int main(int argc, char **argv) {
         }
         free(ptx), free(x.in), free(x.out), free(y.in), free(y.out);
     }
-    printf("%zu micro-kernels: %zu agree, %zu differ, %zu refused by the GPU, %zu ran on vgpu only, %zu failed\n",
+    printf("%zu micro-kernels: %zu agree, %zu differ, %zu refused by the GPU, %zu ran on vgpu "
+           "only, %zu failed\n",
            nmicros, same, wrong, refused, ran, failed);
     vg_destroy(v);
     return failed || wrong ? 1 : 0;
