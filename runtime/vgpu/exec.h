@@ -364,8 +364,7 @@ void vg_san_block_end(vg_block *b);
 void vg_san_host_write(vg_gpu *g, uint64_t addr, uint64_t bytes);
 void vg_san_alloc(vg_gpu *g, uint64_t addr, uint64_t bytes, bool freed);
 void vg_san_launch(vg_run *r, bool begin);
-void vg_san_warp_free(vg_warp *w); // before their memory goes (blocks are reused between)
-void vg_san_block_free(vg_block *b);
+void vg_san_warp_free(vg_warp *w); // before its memory goes (blocks are reused between)
 void vg_san_destroy(vg_gpu *g);
 void vg_prof_launch(vg_run *r, bool begin); // sets r->counts; adds up at the end
 void vg_prof_destroy(vg_gpu *g);

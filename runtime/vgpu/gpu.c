@@ -63,6 +63,7 @@ enum vg_status vg_create(const vg_options *o, vg_gpu **out) {
 void vg_destroy(vg_gpu *g) {
     if (!g) return;
     while (g->modules) vg_unload(g->modules);
+    vg_reports_clear(g);
     vg_san_destroy(g);
     vg_prof_destroy(g);
     for (vg_module *m = g->unloaded, *next; m; m = next) {

@@ -19,8 +19,6 @@ ABSENT(vgd_mma)
 ABSENT(vgd_video)
 ABSENT(vgd_wmma)
 
-WEAK void vg_san_registers(vg_warp *w, const vg_inst *in, uint32_t mask) { (void)w, (void)in, (void)mask; }
-WEAK void vg_san_block_free(vg_block *b) { (void)b; }
 
 WEAK float vg_f16(uint32_t code) { return (float)vm_decode(T_f16, code); }
 WEAK uint32_t vg_to_f16(float x, vm_rounding r) { return (uint32_t)vm_encode(T_f16, (double)x, r); }

@@ -89,9 +89,9 @@ static void free_cluster(vg_cluster *c) {
     for (uint32_t i = 0; i < c->nblocks && c->block; i++) {
         vg_block *const b = c->block[i];
         if (!b) continue;
+        if (b->san) vg_san_block_end(b); // the launch failed in its middle
         for (uint32_t k = 0; k < b->room_warps; k++) free_warp(&b->warp[k]);
         vg_async_block_free(b);
-        vg_san_block_free(b);
         free(b->warp);
         free(b->shared);
         free(b);
