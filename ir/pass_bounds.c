@@ -286,6 +286,8 @@ static bound upper(const prover *k, const ir_value *v, int depth) {
     }
     case I_thread_id:
         return constant(ir_group_threads(op) - 1);
+    case I_cluster_rank:
+        return constant(k->f->cluster[0] * k->f->cluster[1] * k->f->cluster[2] - 1);
     case I_mul:
     case I_shl: {
         const ir_value *x = op->ops[0];

@@ -34,9 +34,10 @@ static tilus_status encode_maps(tilus_plan *p, const ir_launch *l) {
     static const uint32_t ones[5] = {1, 1, 1, 1, 1};
     if (!l->maps || c->device == TILUS_DEVICE_VM) return TILUS_OK;
     if (!c->cu.tensor_map) return rt_fail(c, TILUS_DRIVER_TOO_OLD, "launch of %s: the driver knows no tensor maps", p->kernel->func->name);
+    const bool mapped = p->mapped;
     for (uint32_t i = 0; i < l->maps; i++) {
         const ir_tensor_map *m = &l->map[i];
-        if (p->mapped && !memcmp(m, &p->launch.map[i], sizeof *m)) continue;
+        if (mapped && !memcmp(m, &p->launch.map[i], sizeof *m)) continue;
         p->mapped = false; // until all are made
         const tilus_status s = rt_cu(c, c->cu.tensor_map(map_at(p, i), ir_map_type(m->elem), (uint32_t)m->rank, m->base, m->extent, m->stride + 1,
                                                          m->box, ones, 0, ir_map_swizzle(m->swizzle), 2, 0), "cuTensorMapEncodeTiled");
