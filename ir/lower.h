@@ -116,6 +116,8 @@ ir_value *lw_tile(lower *l, const fe_value *v, const char *what, vm_span at); //
 ir_value *lw_scalar(lower *l, const fe_value *v, vm_dtype t, vm_span at);
 ir_value *lw_index(lower *l, const fe_value *v, vm_span at); // integer of any type
 ir_value *lw_landed(lower *l, ir_value *v);
+ir_value *lw_landed_at_once(lower *l, ir_value *v, vm_span at); // … and warns: a variable has no type in flight
+ir_value *lw_waited(lower *l, ir_value *v); // the same where the program says wait(v): no remark
 fe_value *lw_elem(lower *l, vm_inst i, uint32_t n, fe_value *const *v, const char *what,
                   vm_span at);
 ir_value *lw_broadcast(lower *l, ir_value *v, const ir_type *shape);

@@ -144,7 +144,7 @@ static bool read_leaf(lower *l, const fe_value *cur, const ir_type *t, const cha
     if (lw_number(cur) && t->space == IS_SCALAR)
         return (*out = lw_const(l, cur, t->elem, at)) != NULL;
     if (cur->kind == FV_RT && same_shape(&cur->rt->type, t)) {
-        *out = cur->rt->type.inflight && !t->inflight ? lw_landed(l, cur->rt) : cur->rt;
+        *out = cur->rt->type.inflight && !t->inflight ? lw_landed_at_once(l, cur->rt, at) : cur->rt;
         return true;
     }
     vm_diag *d = vm_report(l->c, D_E0357, at, "'%s' is %s here, but %s on another path", name,

@@ -103,6 +103,20 @@ ir_value *lw_const(lower *l, const fe_value *v, vm_dtype t, vm_span at) {
 }
 
 ir_value *lw_landed(lower *l, ir_value *v) {
+    if (v->type.inflight)
+        vm_report(l->c, D_Rpass, l->b.span, "waits here for '%s', which is in flight", v->name ? v->name : "a product");
+    return lw_waited(l, v);
+}
+
+ir_value *lw_landed_at_once(lower *l, ir_value *v, vm_span at) {
+    ir_type t = v->type;
+    t.inflight = false;
+    vm_diag *d = vm_report(l->c, D_Wperf, at, "the product is waited for as soon as it is issued: the variable is not in flight");
+    vm_help(l->c, d, "declare it 'inflight(%s)', and wait(…) where the value is needed", ir_type_text(l->a, &t));
+    return lw_landed(l, v);
+}
+
+ir_value *lw_waited(lower *l, ir_value *v) {
     if (!v->type.inflight) return v;
     ir_type t = v->type;
     t.inflight = false;
@@ -499,7 +513,7 @@ static fe_value *coerce_tensor(lower *l, fe_value *v, const fe_type *type, vm_sp
     if (type->space == FS_TMEM || t->space != want || t->elem != type->elem || !dims_match(type, t))
         return mismatch(l, v, type, at);
     if (!reg) return v;
-    if (t->inflight && !type->inflight) v = lw_rt(l, lw_landed(l, v->rt));
+    if (t->inflight && !type->inflight) v = lw_rt(l, lw_landed_at_once(l, v->rt, at));
     if (type->layout && type->layout->kind == FV_LAYOUT && !type->inflight)
         return lw_pin(l, v->rt, type->layout->lay, at);
     return v;

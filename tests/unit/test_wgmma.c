@@ -79,6 +79,22 @@ static void assertions(void **s) {
     rt_compilation_free(x);
 }
 
+/// An accumulator that is no value in flight: legal, and slow.
+static void waited_each_time(void **s) {
+    (void)s;
+    static const char text[] =
+        "kernel k(n: i32, c: global f32[64, 64])\n    launch { grid = 1; warps = 4; }\n{\n"
+        "    let sa: shared f16[64, 64];\n    store(sa, full(f16[64, 64], 1.0));\n    var acc: reg f32[64, 64] = 0.0;\n"
+        "    for i in 0..n { acc = wgmma(sa, sa.t, acc); }\n    store(c[.., ..], acc);\n}\n";
+    const rt_options o = {.name = "t.tvm", .text = text, .size = sizeof text - 1, .arch = vm_arch_find("sm_90a"), .stage = RT_STAGE_IR,
+                          .perf = true, .remarks = true};
+    rt_compilation *x = rt_compilation_new(NULL, &o);
+    assert_int_equal(rt_compile(x), RT_OK);
+    const char *said = rt_diagnostics(x, false, false);
+    if (!strstr(said, "inflight(reg f32[64, 64])") || !strstr(said, "waits here for")) fail_msg("%s", said);
+    rt_compilation_free(x);
+}
+
 static void golden(void **s) {
     (void)s;
     const build b = {.file = "golden/ptx/wgmma.tvm", .kernel = "product"};
@@ -217,7 +233,7 @@ static void refused(void **s) {
 int main(int argc, char **argv) {
     fixtures = argc > 1 ? argv[1] : "tests/fixtures";
     if (setjmp(ir_oom)) return 99;
-    const struct CMUnitTest tests[] = {cmocka_unit_test(machine_code), cmocka_unit_test(assertions), cmocka_unit_test(golden),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(machine_code), cmocka_unit_test(assertions), cmocka_unit_test(golden), cmocka_unit_test(waited_each_time),
                                        cmocka_unit_test(counts), cmocka_unit_test(leases), cmocka_unit_test(refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
