@@ -268,6 +268,7 @@ typedef struct {
     uint32_t nmeta;
     const char **meta_name;
     fe_value **meta;
+    const bool *tuned;        // by index: its value is a point of the tuning space
     bool excluded;            // `where` excludes the target: skip by rule
     const char *why;          // when excluded
 } fe_instance;
@@ -282,6 +283,8 @@ typedef struct {
 fe_instance *fe_instantiate(fe_eval *e, fe_module *m, const ast *kernel, uint32_t n, const fe_define *defs, vm_span at, bool quiet_exclude);
 /// All points of the tune clause that satisfy `when` and `where`, in order (last list fastest).
 uint32_t fe_tune_points(fe_eval *e, fe_module *m, const ast *kernel, uint32_t n, const fe_define *defs, fe_instance ***out);
+/// Points of the whole product of the lists, those that `when` and `where` exclude too; 0 after a report.
+uint64_t fe_tune_product(fe_eval *e, fe_module *m, const ast *kernel, uint32_t n, const fe_define *defs);
 /// Meta-parameters that follow from argument types: binds into defs (grown in the arena).
 bool fe_deduce(fe_eval *e, const ast *kernel, const fe_args *args, uint32_t *n, fe_define **defs, vm_span at);
 
@@ -318,6 +321,8 @@ typedef struct {
 typedef struct {
     /// args[i]: FV_TENSOR (read and written in place) or a known scalar. False: failed, *why set.
     bool (*run)(void *user, fe_eval *e, fe_instance *k, fe_args *args, vm_span at, const char **why);
+    /// Which of n > 0 points of the kernel's tuning space runs on these arguments. NULL: the first.
+    uint32_t (*pick)(void *user, fe_eval *e, const fe_module *m, const ast *kernel, uint32_t n, fe_instance **point, fe_args *args);
     void *user;
     bool dry;  // nothing really runs: expectations of values are not checked
 } fe_executor;

@@ -356,6 +356,7 @@ static fe_instance *finish(inst *t, fe_scope *s, fe_value **meta) {
     r->metas = s;
     r->nmeta = t->nmeta;
     r->meta = meta;
+    r->tuned = t->tuned;
     r->meta_name = vm_newn(e->arena, const char *, t->nmeta + 1);
     vm_text name = {.arena = e->arena};
     vm_put(&name, "%s", t->kernel->name);
@@ -541,6 +542,19 @@ out:
     fe_restore(e, &old);
     *out = found.at;
     return found.n;
+}
+
+uint64_t fe_tune_product(fe_eval *e, fe_module *m, const ast *kernel, uint32_t n, const fe_define *defs) {
+    const fe_state old = fe_save(e);
+    inst t;
+    axes x = {0};
+    uint64_t all = 0;
+    if (start(&t, e, m, kernel, n, defs, VM_NOWHERE) && make_axes(&t, &x)) {
+        all = 1;
+        for (uint32_t i = 0; i < x.n && all < MAX_POINTS; i++) all *= x.at[i].n;
+    }
+    fe_restore(e, &old);
+    return all < MAX_POINTS ? all : MAX_POINTS;
 }
 
 bool fe_deduce(fe_eval *e, const ast *kernel, const fe_args *args, uint32_t *n, fe_define **defs, vm_span at) {

@@ -261,7 +261,8 @@ static void run(fe_eval *e, fe_value *kernel, fe_args *meta, fe_args *args, vm_s
     bool tuned = false;
     const ast *clauses = node->nkids > 2 ? node->kid[2] : NULL;
     for (uint32_t k = 0; clauses && k < clauses->nkids; k++) tuned |= clauses->kid[k] && clauses->kid[k]->kind == AST_TUNE;
-    if (tuned && fe_tune_points(e, kernel->module, node, n, defs, &points) > 0) inst = points[0];
+    const uint32_t npoints = tuned ? fe_tune_points(e, kernel->module, node, n, defs, &points) : 0;
+    if (npoints) inst = points[t->exec->pick ? t->exec->pick(t->exec->user, e, kernel->module, node, npoints, points, args) : 0];
     else if (e->comp->nerrors == errors) inst = fe_instantiate(e, kernel->module, node, n, defs, at, true);
     if (!inst) {
         if (e->comp->nerrors == errors) test_fail(e, at, "no instance of '%s' satisfies its clauses", node->name);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "runtime/runtime.h"
+#include "runtime/tune.h"
 
 enum { MAX_ROWS = 4096, BUSY_MS = 2000 };
 
@@ -20,7 +21,7 @@ struct rt_cache {
 
 // ---- the place ----------------------------------------------------------------------------------
 
-static bool make_folders(char *path) {
+bool rt_make_folders(char *path) {
     for (char *p = path + 1;; p++) {
         if (*p != '/' && *p) continue;
         const char old = *p;
@@ -32,7 +33,7 @@ static bool make_folders(char *path) {
     }
 }
 
-static bool folder_of(const char *dir, char *out, size_t size) {
+bool rt_cache_folder(const char *dir, char *out, size_t size) {
     const char *env = getenv("TILUS_CACHE_DIR"), *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     int n;
     if (*dir) n = snprintf(out, size, "%s", dir);
@@ -64,11 +65,11 @@ static bool prepare(rt_cache *k, const char *sql, sqlite3_stmt **out) {
 
 rt_cache *rt_cache_open(tilus_context *c, const char *dir) {
     char path[4096];
-    if (!folder_of(dir, path, sizeof path - 32)) {
+    if (!rt_cache_folder(dir, path, sizeof path - 32)) {
         rt_log(c, TILUS_LOG_WARNING, "kernel cache: there is no folder for it");
         return NULL;
     }
-    if (!make_folders(path)) {
+    if (!rt_make_folders(path)) {
         rt_log(c, TILUS_LOG_WARNING, "kernel cache: cannot make '%s': %s", path, strerror(errno));
         return NULL;
     }
@@ -198,7 +199,7 @@ static int find_id(struct dl_phdr_info *info, size_t size, void *user) {
 
 static const char *some(const char *s) { return s ? s : ""; }
 
-void rt_cache_key(const rt_compilation *x, uint8_t key[32]) {
+void rt_cache_key(rt_compilation *x, uint8_t key[32]) {
     const rt_options *o = &x->opt;
     const vm_comp *c = x->comp;
     VM_VEC(cg_piece) all = {0};
@@ -217,6 +218,7 @@ void rt_cache_key(const rt_compilation *x, uint8_t key[32]) {
     TEXT(o->cg.ptx);
     TEXT(o->kernel);
     TEXT(o->entry);
+    TEXT(rt_choice_text(x));
     PIECE(&o->ndefine, sizeof o->ndefine);
     for (uint32_t i = 0; i < o->ndefine; i++) TEXT(o->define[i]);
     for (uint32_t i = 0; i < c->sources.n; i++) {

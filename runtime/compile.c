@@ -2,6 +2,7 @@
 // The whole path: text, tree, instances, tile IR, passes, LLVM, PTX, machine code. Each stage can be
 // the last one, and then leaves its text.
 #include "runtime/compile.h"
+#include "runtime/tune.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +65,7 @@ rt_compilation *rt_compilation_new(const vm_allocator *a, const rt_options *opt)
     o->kernel = copy(m, o->kernel);
     o->entry = copy(m, o->entry);
     o->after = copy(m, o->after);
+    o->shape = copy(m, o->shape);
     o->cg.ptx = copy(m, o->cg.ptx);
     x->comp->want_perf = o->perf;
     x->comp->want_remarks = o->remarks;
@@ -215,24 +217,13 @@ static bool has_meta(const ast *kernel, const char *name) {
     return false;
 }
 
-static bool is_tuned(const ast *kernel, const char *name) {
-    const ast *clauses = kernel->kid[2];
-    for (uint32_t i = 0; clauses && i < clauses->nkids; i++) {
-        const ast *c = clauses->kid[i];
-        for (uint32_t k = 0; c->kind == AST_TUNE && k < c->nkids; k++)
-            for (uint32_t j = 0; c->kid[k]->kind == AST_TUNE_IN && j < c->kid[k]->nnames; j++)
-                if (!strcmp(c->kid[k]->names[j], name)) return true;
-    }
-    return false;
-}
-
 /// Names of the meta-parameters that nothing gives a value, NULL if there are none.
 static const char *open_metas(rt_compilation *x, const ast *kernel, uint32_t n, const fe_define *defs) {
     const ast *meta = kernel->kid[0];
     vm_text t = {.arena = x->comp->arena};
     for (uint32_t i = 0; meta && i < meta->nkids; i++) {
         const ast *p = meta->kid[i];
-        bool given = (p->nkids > 1 && p->kid[1]) || is_tuned(kernel, p->name);
+        bool given = (p->nkids > 1 && p->kid[1]) || rt_is_tuned(kernel, p->name);
         for (uint32_t k = 0; k < n; k++) given |= !strcmp(defs[k].name, p->name);
         if (!given) vm_put(&t, t.n ? ", %s" : "%s", p->name);
     }
@@ -247,8 +238,24 @@ static void add_kernel(rt_compilation *x, const fe_instance *k, const char *name
     vm_push(x->comp->arena, &x->ir->funcs, f);
 }
 
+/// The diagnostics so far: what is reported later can be taken back.
+typedef struct {
+    vm_diag *last;
+    uint32_t errors, warnings;
+} mark;
+
+static mark mark_of(const vm_comp *c) { return (mark){c->last_diag, c->nerrors, c->nwarnings}; }
+
+static void rewind_to(vm_comp *c, const mark *m) {
+    c->last_diag = m->last;
+    if (m->last) m->last->next = NULL;
+    else c->diags = NULL;
+    c->nerrors = m->errors;
+    c->nwarnings = m->warnings;
+}
+
 /// Whether what was reported since `from` says only that the target is too small for the instance.
-static bool too_large(const vm_diag *from) {
+bool rt_too_large(const vm_diag *from) {
     bool any = false;
     for (const vm_diag *d = from; d; d = d->next) {
         if (d->sev != VM_ERROR) continue;
@@ -261,20 +268,16 @@ static bool too_large(const vm_diag *from) {
 /// The first instance, or else the first point of the tuning space, that fits the target.
 static ir_func *lower_first_fit(rt_compilation *x, const ast *kernel, uint32_t n, const fe_define *defs, fe_instance **k) {
     vm_comp *c = x->comp;
-    vm_diag *const last = c->last_diag;
-    const uint32_t errors = c->nerrors, warnings = c->nwarnings;
+    const mark m = mark_of(c);
+    vm_diag *const last = m.last;
     ir_func *f = rt_lower(x, *k);
-    if (f || !too_large(last ? last->next : c->diags)) return f;
+    if (f || !rt_too_large(last ? last->next : c->diags)) return f;
     vm_diag *const first = last ? last->next : c->diags, *const after = c->last_diag;
     const uint32_t all_errors = c->nerrors, all_warnings = c->nwarnings;
     fe_instance **point;
     const uint32_t points = fe_tune_points(x->eval, x->module, kernel, n, defs, &point);
     for (uint32_t i = 0; i < points; i++) {
-        c->last_diag = last;
-        if (last) last->next = NULL;
-        else c->diags = NULL;
-        c->nerrors = errors;
-        c->nwarnings = warnings;
+        rewind_to(c, &m);
         f = rt_lower(x, point[i]);
         if (f) {
             *k = point[i];
@@ -292,6 +295,35 @@ static ir_func *lower_first_fit(rt_compilation *x, const ast *kernel, uint32_t n
     return NULL;
 }
 
+/// The point that the tuner knows to be best, NULL: it knows none. Reports nothing: what is wrong with
+/// the space is said by whoever takes its first point.
+static fe_instance *choose(rt_compilation *x, const ast *kernel, uint32_t n, const fe_define *defs) {
+    if (!x->opt.tuner || !rt_is_tuned(kernel, NULL)) return NULL;
+    if (x->choice.kernel == kernel) return x->choice.point;
+    x->choice.kernel = kernel;
+    x->choice.point = NULL;
+    if (!rt_tuner_knows(x->opt.tuner, x->eval, kernel->name)) return NULL;
+    const mark m = mark_of(x->comp);
+    fe_instance **point;
+    const uint32_t points = fe_tune_points(x->eval, x->module, kernel, n, defs, &point);
+    rewind_to(x->comp, &m);
+    const uint32_t best = rt_tuner_pick(x->opt.tuner, x->eval, x->module, kernel, x->opt.shape ? x->opt.shape : "", points, point);
+    if (best < points) x->choice.point = point[best];
+    return x->choice.point;
+}
+
+const char *rt_choice_text(rt_compilation *x) {
+    const ast *const tree = x->module && x->opt.tuner && x->opt.kernel ? x->module->tree : NULL;
+    for (uint32_t i = 0; tree && i < tree->nkids; i++) {
+        if (tree->kid[i]->kind != AST_KERNEL || strcmp(tree->kid[i]->name, x->opt.kernel) != 0) continue;
+        fe_define *defs;
+        const uint32_t n = defines(x, &defs);
+        const fe_instance *const k = choose(x, tree->kid[i], n, defs);
+        return k ? rt_tune_values(x->eval, k) : "";
+    }
+    return "";
+}
+
 static void build_kernel(rt_compilation *x, const ast *kernel, uint32_t n, const fe_define *defs) {
     const char *open = open_metas(x, kernel, n, defs);
     if (open && !x->opt.kernel) {
@@ -305,9 +337,20 @@ static void build_kernel(rt_compilation *x, const ast *kernel, uint32_t n, const
             add_kernel(x, point[i], kernel->name, point[i]->excluded ? NULL : rt_lower(x, point[i]), point[i]->why);
         return;
     }
-    fe_instance *k = fe_instantiate(x->eval, x->module, kernel, n, defs, VM_NOWHERE, !x->opt.kernel);
+    fe_instance *k = choose(x, kernel, n, defs);
+    ir_func *f = NULL;
+    if (k) { // tuned for another machine, perhaps: then it need not fit this one
+        const mark m = mark_of(x->comp);
+        f = rt_lower(x, k);
+        if (!f) rewind_to(x->comp, &m);
+        else {
+            add_kernel(x, k, kernel->name, f, NULL);
+            return;
+        }
+    }
+    k = fe_instantiate(x->eval, x->module, kernel, n, defs, VM_NOWHERE, !x->opt.kernel);
     if (!k) return;
-    ir_func *f = k->excluded ? NULL : lower_first_fit(x, kernel, n, defs, &k);
+    f = k->excluded ? NULL : lower_first_fit(x, kernel, n, defs, &k);
     add_kernel(x, k, kernel->name, f, k->excluded ? k->why : NULL);
 }
 

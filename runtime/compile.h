@@ -50,6 +50,8 @@ typedef struct {
     bool time;                       // fill x->times
     bool points;                     // every point of the tuning space, not only the first that fits
     uint32_t max_errors;             // 0: the default
+    struct rt_tuner *tuner;          // chooses points of tuning spaces (tune.h); NULL: the first that fits
+    const char *shape;               // … for whole-number arguments like these ("m=16 n=4096"), NULL: not known
 } rt_options;
 
 typedef struct {
@@ -84,6 +86,10 @@ typedef struct rt_compilation {
     cg_report *reports;
     cg_ptxas_result ptxas;           // of RT_STAGE_CUBIN and _SASS
     char message[400];               // of RT_NO_FILE and RT_NO_KERNEL
+    struct {
+        const ast *kernel;           // that opt.tuner has been asked about last
+        fe_instance *point;          // NULL: nothing is known
+    } choice;
 } rt_compilation;
 
 /// Never NULL but when out of memory. a NULL: malloc. Copies what opt points to.
@@ -96,6 +102,8 @@ enum rt_result rt_compile(rt_compilation *x);
 enum rt_result rt_load(rt_compilation *x);
 /// Lowers one instance into a module of its own and runs the passes (opt.after). NULL after reports.
 ir_func *rt_lower(rt_compilation *x, const fe_instance *k);
+/// What opt.tuner chooses for opt.kernel: values of the tuned parameters, "" without a choice. After rt_load.
+const char *rt_choice_text(rt_compilation *x);
 /// PTX of one function (the target is x->opt.arch). NULL after reports.
 const char *rt_ptx_of(rt_compilation *x, ir_func *f, cg_report **report);
 /// Diagnostics as text (color) or as JSON lines; never NULL, "" when there are none or no memory.

@@ -3,6 +3,7 @@
 // that a context owns.
 #include <stdlib.h>
 #include <string.h>
+#include "runtime/tune.h"
 #include "runtime/vgpu/backend.h"
 
 void *rt_alloc(tilus_context *c, size_t size) {
@@ -90,6 +91,7 @@ static tilus_status vgpu_options(tilus_context *c, const tilus_vgpu_params *p, v
     if (!a || a->sm > 90 || p->threads < 0 || p->threads > 1024)
         return rt_fail(c, TILUS_INVALID_ARGUMENT, "the virtual GPU is an sm_80, sm_86, sm_89 or sm_90a, not '%s', with 0 to 1024 threads",
                        p->arch ? p->arch : "");
+    c->profiles = p->profile != 0;
     *out = (vg_options){.sm = a->sm, .threads = p->threads, .schedule = p->schedule, .sanitize = p->sanitize != 0,
                         .profile = p->profile != 0, .print = rt_print, .user = c};
     return TILUS_OK;
@@ -125,6 +127,21 @@ static tilus_status open_device(tilus_context *c, const tilus_context_params *p,
     return TILUS_OK;
 }
 
+static void warn(void *context, const char *text) { rt_log(context, TILUS_LOG_WARNING, "%s", text); }
+
+/// What is known of tuned parameters. On the VM nothing is: all points are alike there.
+static tilus_status open_tuner(tilus_context *c, const char *where) {
+    if (c->device == TILUS_DEVICE_VM) return TILUS_OK;
+    rt_tune_target t = {.counts = c->device == TILUS_DEVICE_VGPU};
+    snprintf(t.gpu, sizeof t.gpu, "%s", c->name);
+    snprintf(t.arch, sizeof t.arch, "%s", c->arch->name);
+    int rc = c->cu.driver_version(&t.driver);
+    if (!rc) rc = c->cu.device_attribute(&t.sms, CU_ATTR_MULTIPROCESSORS, c->gpu);
+    if (rc) return rt_cu(c, rc, "cuDeviceGetAttribute");
+    c->tuner = rt_tuner_new(&c->alloc, where, &t, warn, c);
+    return c->tuner ? TILUS_OK : rt_no_memory(c);
+}
+
 tilus_status rt_context_create(const tilus_context_params *p, const rt_driver *table, tilus_context **out) {
     static const tilus_context_params none;
     if (!p) p = &none;
@@ -150,7 +167,8 @@ tilus_status rt_context_create(const tilus_context_params *p, const rt_driver *t
     c->log_user = p->log_user;
     c->strict = p->strict_jit != 0;
     c->opt = p->optimize == 0 ? 3 : p->optimize < 0 ? 0 : p->optimize;
-    const tilus_status s = open_device(c, p, table);
+    tilus_status s = open_device(c, p, table);
+    if (s == TILUS_OK) s = open_tuner(c, p->tune_db);
     if (s != TILUS_OK) {
         if (p->error) snprintf(p->error, p->error_size, "%s", c->error);
         rt_log(c, TILUS_LOG_ERROR, "%s", c->error);
@@ -180,6 +198,7 @@ void tilus_context_destroy(tilus_context *c) {
     list_free(c, &c->streams);
     list_free(c, &c->events);
     rt_cache_close(c->cache);
+    rt_tuner_free(c->tuner);
     if (c->has_primary) c->cu.primary_release(c->gpu);
     if (c->has_driver) rt_driver_unload(&c->cu);
     rt_free(c, c->text, c->text_size);

@@ -16,8 +16,13 @@ const char *rt_embedded(const char *path, size_t *size) {
     return NULL;
 }
 
-uint32_t rt_embedded_count(void) { return embed_count; }
-const char *rt_embedded_name(uint32_t i) { return i < embed_count ? embed_files[i].name : NULL; }
+/// Programs come first, tables behind them.
+uint32_t rt_embedded_count(void) {
+    uint32_t n = 0;
+    while (n < embed_count && strstr(embed_files[n].name, ".tvm")) n++;
+    return n;
+}
+const char *rt_embedded_name(uint32_t i) { return i < rt_embedded_count() ? embed_files[i].name : NULL; }
 
 const char *rt_read_file(vm_comp *c, const char *path, size_t *size, const char **why) {
     const bool standard = !strcmp(path, "-");

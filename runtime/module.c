@@ -24,6 +24,7 @@ static tilus_module *module_new(tilus_context *c, const char *name) {
 void tilus_module_destroy(tilus_module *m) {
     if (!m) return;
     tilus_context *c = m->ctx;
+    while (m->dispatches) tilus_dispatch_destroy(m->dispatches);
     while (m->kernels) {
         tilus_kernel *k = m->kernels;
         m->kernels = k->next;
@@ -323,14 +324,46 @@ static bool make_vm_plan(tilus_kernel *k) {
     return k->vm != NULL;
 }
 
-static tilus_status compile(tilus_kernel *k, const char *name, const names *t) {
+rt_options rt_kernel_options(const tilus_module *m, const char *name, size_t ndefine, const char *const *define) {
+    const tilus_context *c = m->ctx;
+    return (rt_options){.name = m->name, .text = m->text, .size = m->size, .ninclude = (uint32_t)m->folders.n,
+                        .include = (const char *const *)m->folders.at, .ndefine = (uint32_t)ndefine, .define = define,
+                        .arch = c->arch, .kernel = name, .stage = c->device == TILUS_DEVICE_VM ? RT_STAGE_IR : RT_STAGE_PTX,
+                        .cg = {.opt = c->opt, .lines = c->device == TILUS_DEVICE_VGPU}, .tuner = c->tuner};
+}
+
+rt_cached rt_kernel_texts(rt_compilation *x) {
+    ir_func *const f = x->ir->funcs.at[0];
+    return (rt_cached){.entry = (char *)f->name, .ptx = (char *)x->ptx, .host = (char *)host_text(x, f), .warnings = (char *)rt_diagnostics(x, false, false)};
+}
+
+/// A kernel from what another process has compiled.
+static tilus_status adopt(tilus_kernel *k, const rt_cached *in) {
+    tilus_context *c = k->module->ctx;
+    const char *const from[4] = {in->entry, in->ptx, in->host, in->warnings};
+    char **const to[4] = {&k->cached.entry, &k->cached.ptx, &k->cached.host, &k->cached.warnings};
+    size_t all = 0;
+    for (int i = 0; i < 4; i++) all += strlen(from[i]) + 1;
+    char *p = rt_alloc(c, all);
+    if (!p) return rt_no_memory(c);
+    k->cached.size = all;
+    for (int i = 0; i < 4; i++) {
+        const size_t n = strlen(from[i]) + 1;
+        *to[i] = memcpy(p, from[i], n);
+        p += n;
+    }
+    k->comp = host_of(c, &k->cached);
+    if (!k->comp) return rt_fail(c, TILUS_COMPILE_ERROR, "the compiled text of '%s' cannot be read back", in->entry);
+    k->func = k->comp->ir->funcs.at[0];
+    k->from_cache = true;
+    return load_kernel(k, k->cached.ptx, k->cached.entry);
+}
+
+static tilus_status compile(tilus_kernel *k, const char *name, const names *t, bool only_cached) {
     tilus_module *m = k->module;
     tilus_context *c = m->ctx;
     const bool vm = c->device == TILUS_DEVICE_VM;
-    const rt_options o = {.name = m->name, .text = m->text, .size = m->size, .ninclude = (uint32_t)m->folders.n,
-                          .include = (const char *const *)m->folders.at, .ndefine = (uint32_t)t->n, .define = t->define,
-                          .arch = c->arch, .kernel = name, .stage = vm ? RT_STAGE_IR : RT_STAGE_PTX,
-                          .cg = {.opt = c->opt, .lines = c->device == TILUS_DEVICE_VGPU}};
+    const rt_options o = rt_kernel_options(m, name, t->n, t->define);
     rt_compilation *x = rt_compilation_new(&c->alloc, &o);
     if (!x) return rt_no_memory(c);
     uint8_t key[32];
@@ -338,6 +371,10 @@ static tilus_status compile(tilus_kernel *k, const char *name, const names *t) {
     if (found != MISS) rt_compilation_free(x);
     if (found == HIT) return load_kernel(k, k->cached.ptx, k->cached.entry);
     if (found == NO_MEMORY) return rt_no_memory(c);
+    if (only_cached) {
+        rt_compilation_free(x);
+        return TILUS_NOT_FOUND;
+    }
     k->comp = x; // freed with k whatever happens
     const enum rt_result r = rt_compile(x);
     if (r != RT_OK) return status_of(c, x, r);
@@ -353,7 +390,13 @@ static tilus_status compile(tilus_kernel *k, const char *name, const names *t) {
     return s;
 }
 
-static tilus_status kernel_new(tilus_module *m, const char *name, const names *t, tilus_kernel **out) {
+/// How a kernel comes to be.
+typedef struct {
+    bool only_cached;        // or not at all: TILUS_NOT_FOUND
+    const rt_cached *texts;  // compiled elsewhere, or NULL
+} origin;
+
+static tilus_status kernel_new(tilus_module *m, const char *name, const names *t, const origin *from, tilus_kernel **out) {
     tilus_context *c = m->ctx;
     tilus_kernel *k = rt_alloc(c, sizeof *k);
     if (!k) return rt_no_memory(c);
@@ -361,7 +404,8 @@ static tilus_status kernel_new(tilus_module *m, const char *name, const names *t
     k->registers = k->spill = -1;
     k->key = rt_strdup(c, t->key);
     tilus_status s = k->key ? TILUS_OK : rt_no_memory(c);
-    if (s == TILUS_OK && m->text) s = compile(k, name, t);
+    if (s == TILUS_OK && from->texts) s = adopt(k, from->texts);
+    else if (s == TILUS_OK && m->text) s = compile(k, name, t, from->only_cached);
     else if (s == TILUS_OK) s = find_function(k, m->cu_module, name);
     if (s == TILUS_OK && k->func) s = rt_plan_new(k, &k->scratch);
     if (s != TILUS_OK) {
@@ -374,7 +418,7 @@ static tilus_status kernel_new(tilus_module *m, const char *name, const names *t
     return TILUS_OK;
 }
 
-tilus_status tilus_kernel_get(tilus_module *m, const char *name, const tilus_meta *metas, size_t n, tilus_kernel **out) {
+static tilus_status get(tilus_module *m, const char *name, const tilus_meta *metas, size_t n, const origin *from, tilus_kernel **out) {
     if (!m || !out) return TILUS_INVALID_ARGUMENT;
     *out = NULL;
     tilus_context *c = m->ctx;
@@ -388,9 +432,21 @@ tilus_status tilus_kernel_get(tilus_module *m, const char *name, const tilus_met
     tilus_status s = TILUS_OK;
     for (tilus_kernel *k = m->kernels; k && !*out; k = k->next)
         if (!strcmp(k->key, t.key)) *out = k;
-    if (!*out) s = kernel_new(m, name, &t, out);
+    if (!*out) s = kernel_new(m, name, &t, from, out);
     names_free(c, &t, false);
     return s;
+}
+
+tilus_status tilus_kernel_get(tilus_module *m, const char *name, const tilus_meta *metas, size_t n, tilus_kernel **out) {
+    return get(m, name, metas, n, &(origin){0}, out);
+}
+
+tilus_status rt_kernel_find(tilus_module *m, const char *name, const tilus_meta *metas, size_t n, tilus_kernel **out) {
+    return get(m, name, metas, n, &(origin){.only_cached = true}, out);
+}
+
+tilus_status rt_kernel_adopt(tilus_module *m, const char *name, const tilus_meta *metas, size_t n, const rt_cached *texts, tilus_kernel **out) {
+    return get(m, name, metas, n, &(origin){.texts = texts}, out);
 }
 
 tilus_status tilus_kernel_describe(const tilus_kernel *k, tilus_kernel_info *out) {

@@ -256,6 +256,29 @@ static int null_stream_capture_end(void *s, void **graph) {
     *graph = handle(5);
     return 0;
 }
+static int null_graph_instantiate(void **exec, void *graph, unsigned long long flags) {
+    (void)graph;
+    (void)flags;
+    NOTE(graph_instantiate);
+    *exec = handle(9);
+    return 0;
+}
+static int null_graph_launch(void *exec, void *s) {
+    (void)exec;
+    (void)s;
+    NOTE(graph_launch);
+    return 0;
+}
+static int null_graph_exec_destroy(void *exec) {
+    (void)exec;
+    NOTE(graph_exec_destroy);
+    return 0;
+}
+static int null_graph_destroy(void *graph) {
+    (void)graph;
+    NOTE(graph_destroy);
+    return 0;
+}
 static int null_event_create(void **e, unsigned flags) {
     (void)flags;
     NOTE(event_create);

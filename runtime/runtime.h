@@ -21,6 +21,7 @@ enum {
     CU_OUT_OF_MEMORY = 2, CU_NO_DEVICE = 100, CU_INVALID_DEVICE = 101, CU_INVALID_PTX = 218,
     CU_UNSUPPORTED_PTX = 222, CU_NO_BINARY = 209, CU_NOT_FOUND = 500,
     CU_ATTR_MAX_SHARED_OPTIN = 97, CU_ATTR_MAJOR = 75, CU_ATTR_MINOR = 76,
+    CU_ATTR_MULTIPROCESSORS = 16, CU_ATTR_L2_BYTES = 38,
     CU_FUNC_SHARED = 1, CU_FUNC_LOCAL = 3, CU_FUNC_REGS = 4, CU_FUNC_MAX_DYNAMIC_SHARED = 8,
     CU_FUNC_NON_PORTABLE_CLUSTER = 14,
     CU_JIT_INFO_LOG = 3, CU_JIT_INFO_LOG_SIZE = 4, CU_JIT_ERROR_LOG = 5, CU_JIT_ERROR_LOG_SIZE = 6,
@@ -101,7 +102,7 @@ bool rt_cache_get(rt_cache *k, const uint8_t key[32], rt_cached *out);
 void rt_cache_put(rt_cache *k, const uint8_t key[32], const rt_cached *in);
 void rt_cached_free(tilus_context *c, rt_cached *x);
 /// Key of one kernel: everything that its code depends on. x has been loaded.
-void rt_cache_key(const rt_compilation *x, uint8_t key[32]);
+void rt_cache_key(rt_compilation *x, uint8_t key[32]);
 
 // ---- context.c ----------------------------------------------------------------------------------
 
@@ -128,8 +129,9 @@ struct tilus_context {
     const vm_arch *arch;         // NULL: VM
     char name[128];
     int opt;
-    bool strict;
+    bool strict, profiles;       // profiles: a virtual GPU that counts
     rt_cache *cache;
+    struct rt_tuner *tuner;      // NULL: the VM, where nothing is tuned
     char error[1024];
     char line[1024];             // of the VM's print, not complete yet
     size_t nline;
@@ -169,6 +171,7 @@ struct tilus_module {
     rt_list folders;             // strings
     void *cu_module;             // of PTX
     tilus_kernel *kernels;
+    tilus_dispatch *dispatches;
 };
 
 struct tilus_kernel {
@@ -206,6 +209,15 @@ struct tilus_plan {
     rt_launch_attribute attrs[2];
     rt_launch_config config;     // for cuLaunchKernelEx, if there are attributes
 };
+
+/// Options by which a kernel of a module is compiled.
+rt_options rt_kernel_options(const tilus_module *m, const char *name, size_t ndefine, const char *const *define);
+/// What a process needs that loads the one kernel of x, which has its PTX. In x's arena.
+rt_cached rt_kernel_texts(rt_compilation *x);
+/// tilus_kernel_get without compiling: NOT_FOUND if neither the module nor the cache has the kernel.
+tilus_status rt_kernel_find(tilus_module *m, const char *name, const tilus_meta *metas, size_t n, tilus_kernel **out);
+/// tilus_kernel_get with what another process has compiled. `texts` are copied.
+tilus_status rt_kernel_adopt(tilus_module *m, const char *name, const tilus_meta *metas, size_t n, const rt_cached *texts, tilus_kernel **out);
 
 /// What kernels print on the VM and on the virtual GPU, in pieces; the context's log gets lines.
 void rt_print(void *context, const char *text, size_t n);

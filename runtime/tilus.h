@@ -122,6 +122,10 @@ typedef struct tilus_context_params {
     const tilus_vgpu_params *vgpu; // of TILUS_DEVICE_VGPU; NULL: all zero. Copied
     char *error;                 // if not NULL, receives the message when creation fails
     size_t error_size;
+    /// Database of tuned parameters. NULL: only what comes with the library. "": $TILUS_TUNE_DB, or else
+    /// tune.sqlite in the folder of the kernel cache. "none": tuned parameters take their first legal
+    /// values. Processes may share it; if it cannot be used, a warning is logged.
+    const char *tune_db;
 } tilus_context_params;
 
 /// Makes a context. p NULL: all zero.
@@ -169,7 +173,8 @@ typedef struct tilus_meta {
 } tilus_meta;
 
 /// The kernel for these meta-parameters, compiled on the first call and then found again. For PTX,
-/// `name` is the entry name and there are no metas. The module owns it.
+/// `name` is the entry name and there are no metas. The module owns it. Tuned parameters without a value
+/// take the one that most shapes in the tuning database have on this GPU, or else the first legal one.
 /// COMPILE_ERROR, NOT_FOUND (no such kernel), OUT_OF_MEMORY, IO_ERROR, DRIVER_TOO_OLD, DRIVER_ERROR.
 TILUS_API tilus_status tilus_kernel_get(tilus_module *m, const char *name, const tilus_meta *metas,
                                         size_t nmetas, tilus_kernel **out);
@@ -255,6 +260,97 @@ TILUS_API tilus_status tilus_plan_grid(const tilus_plan *p, int64_t grid[3]);
 /// Launches a kernel of a PTX module; `params` as in cuLaunchKernel. UNSUPPORTED for other kernels.
 TILUS_API tilus_status tilus_launch_raw(tilus_kernel *k, tilus_stream s, const unsigned grid[3],
                                         const unsigned block[3], unsigned shared_bytes, void **params);
+
+// ---- tuning -------------------------------------------------------------------------------------
+
+/// tilus_kernel_get with the arguments of a launch: tuned parameters without a value take the tuning
+/// database's for the nearest shape (the whole numbers among the arguments, by the ratio of each).
+/// Only the kinds and numbers of `args` matter. Not for the launch path: see tilus_dispatch.
+/// Errors of tilus_kernel_get.
+TILUS_API tilus_status tilus_kernel_get_for(tilus_module *m, const char *name, const tilus_meta *metas, size_t nmetas,
+                                            const tilus_arg *args, size_t nargs, tilus_kernel **out);
+
+typedef enum tilus_tune_state {
+    TILUS_TUNE_STARTED,  // is about to be launched for the first time; nothing is known yet
+    TILUS_TUNE_TIMED,
+    TILUS_TUNE_KNOWN,    // timed before: the cost comes from the database
+    TILUS_TUNE_EXCLUDED, // the target cannot hold it: threads, shared memory, registers
+    TILUS_TUNE_FAILED,   // did not compile, launch or end
+    TILUS_TUNE_WRONG     // its results differ from those of the first point
+} tilus_tune_state;
+
+typedef struct tilus_tune_point {
+    tilus_tune_state state;
+    const char *values;  // "WM=1 WN=4 stages=3"
+    const char *reason;  // of EXCLUDED, FAILED and WRONG, else ""
+    double cost;         // microseconds; on the virtual GPU warp instructions and sectors; else -1
+    int registers, spill_bytes; // a thread; -1: not known
+    int advisory;        // the assembler warned (C75xx)
+} tilus_tune_point;
+
+/// All zero is a good start.
+typedef struct tilus_tune_params {
+    const tilus_meta *metas;     // fixed ones; those left out of the tuning space too
+    size_t nmetas;
+    int jobs;                    // processes that compile; 0: as many as cores
+    double compile_seconds;      // most that one may take; 0: 60
+    double point_seconds;        // about as long as one point is timed; 0: 0.15
+    double tolerance;            // relative norm by which results may differ; 0: by the element type
+    int again;                   // nonzero: time what the database knows, too
+    /// Called for each point, when `done` of `total` are dealt with. May be NULL.
+    void (*progress)(void *user, const tilus_tune_point *p, size_t done, size_t total);
+    /// Asked between points; nonzero: end with the best so far. May be NULL.
+    int (*stop)(void *user);
+    void *user;
+} tilus_tune_params;
+
+typedef struct tilus_tune_result {
+    size_t product;              // points of the lists' product
+    size_t points;               // of them, `when` and `where` hold
+    size_t timed, known, excluded, failed, wrong; // what became of them
+    int interrupted;             // `stop` has ended it
+    double cost, first_cost;     // of the best, and of the first point; -1: there is none
+    const char *unit;            // "us" or "count"
+    char best[512];              // values of the best point, "" if there is none
+} tilus_tune_result;
+
+/// Runs a kernel with every point of its tuning space on these arguments and keeps the results in the
+/// context's database. Points are compiled by child processes (made by fork; they do not touch the GPU),
+/// checked against the first one's results and timed by device events with a cold L2 cache: launches go
+/// round copies of the arguments' memory, as much as half of the free device memory. Every pointer's
+/// extent must be known (tilus_alloc, or `bytes`). Memory that the kernel writes is restored between
+/// points and holds the best point's results in the end.
+/// A fault on the GPU ends the call with TRAP or DRIVER_ERROR: the point is noted as failed, and the
+/// same call on a new context goes on behind it. COMPILE_ERROR, NOT_FOUND, INVALID_ARGUMENT,
+/// LAUNCH_REFUSED, OUT_OF_MEMORY, OUT_OF_DEVICE_MEMORY; UNSUPPORTED: the VM, or a virtual GPU that does
+/// not profile. `out` is valid whenever the call has begun to run points.
+TILUS_API tilus_status tilus_tune(tilus_module *m, const char *kernel, const tilus_tune_params *p,
+                                  const tilus_arg *args, size_t nargs, tilus_tune_result *out);
+
+/// A table of kernels that differ in their tuned parameters, for a number that is known at run time.
+typedef struct tilus_dispatch tilus_dispatch;
+typedef struct tilus_dispatch_params {
+    const char *kernel;
+    const tilus_meta *metas;     // fixed meta-parameters
+    size_t nmetas;
+    const char *scalar;          // the run-time parameter, "m"
+    const int64_t *values;       // of it, ascending; NULL: those in the tuning database
+    size_t nvalues;
+    const tilus_meta *shape;     // the other whole-number parameters: {"n", "8192"}, …
+    size_t nshape;
+} tilus_dispatch_params;
+/// Compiles one kernel for each value (fewer where the database has the same for several). A number
+/// between two values gets the kernel of the one with the smaller ratio to it. The module owns it.
+/// INVALID_ARGUMENT (no such parameter, values not ascending and positive), errors of tilus_kernel_get.
+TILUS_API tilus_status tilus_dispatch_create(tilus_module *m, const tilus_dispatch_params *p, tilus_dispatch **out);
+/// The kernel for a number: a search of the table, some nanoseconds, no allocation. From any thread.
+TILUS_API tilus_kernel *tilus_dispatch_find(const tilus_dispatch *d, int64_t value);
+/// tilus_launch of the kernel for args' own value of the scalar. Errors of tilus_launch.
+TILUS_API tilus_status tilus_dispatch_launch(const tilus_dispatch *d, tilus_stream s, const tilus_arg *args, size_t n);
+/// Distinct kernels of the table, and where the i-th begins: the smallest number that gets it.
+TILUS_API size_t tilus_dispatch_count(const tilus_dispatch *d);
+TILUS_API tilus_status tilus_dispatch_at(const tilus_dispatch *d, size_t i, int64_t *from, tilus_kernel **kernel);
+TILUS_API void tilus_dispatch_destroy(tilus_dispatch *d);
 
 // ---- memory, streams, events --------------------------------------------------------------------
 

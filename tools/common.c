@@ -38,6 +38,13 @@ int tool_flush(int code) {
     return tool_usage("cannot write to standard output: %s", strerror(errno));
 }
 
+void tool_warn(void *user, const char *text) {
+    (void)user;
+    tool_progress(NULL);
+    fflush(stdout);
+    fprintf(stderr, "tilusc: warning: %s\n", text);
+}
+
 bool tool_ends(const char *s, const char *end) {
     const size_t n = strlen(s), k = strlen(end);
     return n >= k && !strcmp(s + n - k, end);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "runtime/tune.h"
 #include "runtime/vgpu/backend.h"
 #include "tools/tool.h"
 
@@ -30,6 +31,7 @@ struct tool_exec {
 
 static void print_line(void *user, tilus_log_level level, const char *text) {
     (void)user;
+    if (level == TILUS_LOG_WARNING) tool_warn(NULL, text);
     if (level != TILUS_LOG_PRINT) return;
     tool_progress(NULL);
     puts(text);
@@ -38,7 +40,7 @@ static void print_line(void *user, tilus_log_level level, const char *text) {
 static tilus_status open_context(tool_exec *x, tilus_device device, char why[300]) {
     const tilus_vgpu_params vgpu = {.arch = x->opt->arch, .schedule = x->opt->seed, .threads = x->opt->seed ? 1 : 0,
                                     .sanitize = x->opt->sanitize, .profile = x->opt->profile};
-    const tilus_context_params p = {.device = device, .error = why, .error_size = 300, .vgpu = &vgpu, .log = print_line, .optimize = x->opt->rt.cg.opt ? x->opt->rt.cg.opt : -1};
+    const tilus_context_params p = {.device = device, .error = why, .error_size = 300, .vgpu = &vgpu, .log = print_line, .tune_db = x->opt->tune_db, .optimize = x->opt->rt.cg.opt ? x->opt->rt.cg.opt : -1};
     return tilus_context_create(&p, &x->ctx);
 }
 
@@ -247,11 +249,9 @@ static const char *catch_end(catcher c, vm_arena *a) {
     return vm_strdup(a, line);
 }
 
-static bool on_gpu(tool_exec *x, fe_eval *e, const built *b, fe_value **v, const char **why) {
-    const ir_func *const f = b->func;
-    tilus_context *const c = x->ctx;
-    tilus_arg *const args = vm_newn(e->arena, tilus_arg, f->nparams + 1);
+tilus_status tool_exec_upload(tool_exec *x, fe_eval *e, const ir_func *f, fe_value *const *v, tilus_arg *args) {
     tilus_status s = TILUS_OK;
+    memset(args, 0, f->nparams * sizeof *args);
     for (uint32_t i = 0; s == TILUS_OK && i < f->nparams; i++) {
         if (v[i]->kind != FV_TENSOR) {
             const vm_dtype t = f->params[i].value->type.elem;
@@ -263,11 +263,36 @@ static bool on_gpu(tool_exec *x, fe_eval *e, const built *b, fe_value **v, const
         const size_t bytes = fe_tensor_bytes(t);
         void *dev = NULL, *const mem = aligned(e->arena, bytes);
         fe_tensor_pack(t, mem);
-        s = tilus_alloc(c, bytes ? bytes : 1, &dev);
-        if (s == TILUS_OK && bytes) s = tilus_upload(c, dev, mem, bytes, NULL);
+        s = tilus_alloc(x->ctx, bytes ? bytes : 1, &dev);
+        if (s == TILUS_OK && bytes) s = tilus_upload(x->ctx, dev, mem, bytes, NULL);
         args[i] = tilus_array(dev, t->rank, t->dim);
         args[i].bytes = bytes;
     }
+    return s;
+}
+
+tilus_status tool_exec_download(tool_exec *x, fe_eval *e, const ir_func *f, fe_value **v, const tilus_arg *args) {
+    tilus_status s = TILUS_OK;
+    for (uint32_t i = 0; s == TILUS_OK && i < f->nparams; i++) {
+        if (v[i]->kind != FV_TENSOR || !f->params[i].written) continue;
+        const size_t bytes = fe_tensor_bytes(v[i]->tensor);
+        void *const mem = aligned(e->arena, bytes);
+        if (bytes) s = tilus_download(x->ctx, mem, args[i].as.ptr, bytes, NULL);
+        if (s == TILUS_OK) fe_tensor_unpack(v[i]->tensor, mem);
+    }
+    return s;
+}
+
+void tool_exec_release(tool_exec *x, const ir_func *f, fe_value *const *v, const tilus_arg *args) {
+    for (uint32_t i = 0; i < f->nparams; i++)
+        if (v[i]->kind == FV_TENSOR && args[i].as.ptr) tilus_free(x->ctx, args[i].as.ptr);
+}
+
+static bool on_gpu(tool_exec *x, fe_eval *e, const built *b, fe_value **v, const char **why) {
+    const ir_func *const f = b->func;
+    tilus_context *const c = x->ctx;
+    tilus_arg *const args = vm_newn(e->arena, tilus_arg, f->nparams + 1);
+    tilus_status s = tool_exec_upload(x, e, f, v, args);
     tilus_event from = NULL, to = NULL;
     if (s == TILUS_OK) s = tilus_event_create(c, &from);
     if (s == TILUS_OK) s = tilus_event_create(c, &to);
@@ -280,33 +305,16 @@ static bool on_gpu(tool_exec *x, fe_eval *e, const built *b, fe_value **v, const
     float ms = 0;
     if (s == TILUS_OK) s = tilus_event_elapsed(c, from, to, &ms);
     x->seconds = 1e-3 * (double)ms;
-    for (uint32_t i = 0; s == TILUS_OK && i < f->nparams; i++) {
-        if (v[i]->kind != FV_TENSOR || !f->params[i].written) continue;
-        const size_t bytes = fe_tensor_bytes(v[i]->tensor);
-        void *const mem = aligned(e->arena, bytes);
-        if (bytes) s = tilus_download(c, mem, args[i].as.ptr, bytes, NULL);
-        if (s == TILUS_OK) fe_tensor_unpack(v[i]->tensor, mem);
-    }
+    if (s == TILUS_OK) s = tool_exec_download(x, e, f, v, args);
     if (s != TILUS_OK) *why = vm_format(e->arena, "%s%s%s", tilus_error(c), *said ? ": " : "", said);
-    for (uint32_t i = 0; i < f->nparams; i++)
-        if (v[i]->kind == FV_TENSOR && args[i].as.ptr) tilus_free(c, args[i].as.ptr);
+    tool_exec_release(x, f, v, args);
     tilus_event_destroy(c, from);
     tilus_event_destroy(c, to);
     x->lost |= x->cuda && (s == TILUS_TRAP || s == TILUS_DRIVER_ERROR);
     return s == TILUS_OK;
 }
 
-static bool run(void *user, fe_eval *e, fe_instance *k, fe_args *args, vm_span at, const char **why) {
-    tool_exec *const x = user;
-    x->diagnostics = NULL;
-    if (x->lost) {
-        *why = "an earlier fault has ended this process's use of the GPU";
-        return false;
-    }
-    const built *const b = build(x, e, k, why);
-    if (!b) return false;
-    const ir_func *const f = b->func;
-    fe_value **const v = vm_newn(e->arena, fe_value *, f->nparams + 1);
+bool tool_exec_args(tool_exec *x, fe_eval *e, const ir_func *f, const fe_args *args, fe_value **v, vm_span at, const char **why) {
     for (uint32_t i = 0; i < args->n; i++) {
         const fe_arg *const a = &args->at[i];
         uint32_t p = i;
@@ -332,14 +340,49 @@ static bool run(void *user, fe_eval *e, fe_instance *k, fe_args *args, vm_span a
             return false;
         }
         if (tensor) continue;
+        const fe_type *const type = fe_scalar_type(e, t->elem);
         const mark m = mark_of(e->comp);
-        v[i] = fe_coerce(e, v[i], fe_scalar_type(e, t->elem), at);
+        v[i] = fe_coerce(e, v[i], type, at);
         if (v[i]->kind == FV_POISON) {
             *why = take_errors(x, m);
             return false;
         }
     }
+    return true;
+}
+
+static bool run(void *user, fe_eval *e, fe_instance *k, fe_args *args, vm_span at, const char **why) {
+    tool_exec *const x = user;
+    x->diagnostics = NULL;
+    if (x->lost) {
+        *why = "an earlier fault has ended this process's use of the GPU";
+        return false;
+    }
+    const built *const b = build(x, e, k, why);
+    if (!b) return false;
+    fe_value **const v = vm_newn(e->arena, fe_value *, b->func->nparams + 1);
+    if (!tool_exec_args(x, e, b->func, args, v, at, why)) return false;
     return x->gpu ? on_gpu(x, e, b, v, why) : on_vm(x, e, b, v, why);
 }
 
-fe_executor tool_exec_hooks(tool_exec *x) { return (fe_executor){.run = run, .user = x}; }
+/// The point that the tuning database knows to be best for these arguments on this device.
+static uint32_t pick(void *user, fe_eval *e, const fe_module *m, const ast *kernel, uint32_t n, fe_instance **point, fe_args *args) {
+    tool_exec *const x = user;
+    rt_tuner *const t = x->gpu ? x->ctx->tuner : NULL;
+    const ast *const params = kernel->nkids > 1 ? kernel->kid[1] : NULL;
+    if (!t || !params || !rt_tuner_knows(t, e, kernel->name)) return 0;
+    int64_t *const value = vm_newn(e->arena, int64_t, params->nkids + 1);
+    bool *const whole = vm_newn(e->arena, bool, params->nkids + 1);
+    for (uint32_t i = 0; i < args->n; i++) {
+        uint32_t p = i;
+        if (args->at[i].name)
+            for (p = 0; p < params->nkids && strcmp(params->kid[p]->name, args->at[i].name) != 0;) p++;
+        if (p >= params->nkids || !args->at[i].v || args->at[i].v->kind != FV_INT) continue;
+        value[p] = args->at[i].v->i;
+        whole[p] = true;
+    }
+    const uint32_t best = rt_tuner_pick(t, e, m, kernel, rt_tune_shape(e->arena, kernel, params->nkids, value, whole), n, point);
+    return best < n ? best : 0;
+}
+
+fe_executor tool_exec_hooks(tool_exec *x) { return (fe_executor){.run = run, .pick = pick, .user = x}; }

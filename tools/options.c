@@ -6,10 +6,10 @@
 #include <unistd.h>
 #include "tools/tool.h"
 
-enum { KEY_COLOR = 1000, KEY_JSON, KEY_VERIFY, KEY_ON, KEY_SEED, KEY_SANITIZE, KEY_TARGET };
+enum { KEY_COLOR = 1000, KEY_JSON, KEY_VERIFY, KEY_ON, KEY_SEED, KEY_SANITIZE, KEY_TARGET, KEY_TUNE_DB };
 
 void tool_options_init(tool_options *o) {
-    *o = (tool_options){.color = isatty(STDERR_FILENO) && !getenv("NO_COLOR")};
+    *o = (tool_options){.color = isatty(STDERR_FILENO) && !getenv("NO_COLOR"), .tune_db = ""};
     o->rt.include = o->include;
     o->rt.define = o->define;
     o->rt.cg.opt = 3;
@@ -52,6 +52,7 @@ static error_t common(int key, char *arg, struct argp_state *s) {
         else if (strcmp(arg, "text") != 0) argp_error(s, "--diagnostics takes text or json");
         return 0;
     case KEY_VERIFY: o->rt.verify = true; return 0;
+    case KEY_TUNE_DB: o->tune_db = arg; return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
 }
@@ -65,6 +66,7 @@ static const struct argp_option common_options[] = {
     {NULL, 'R', "pass", 0, "-Rpass: say what the compiler chose", 11},
     {"color", KEY_COLOR, "WHEN", OPTION_ARG_OPTIONAL, "Colour messages: auto, always, never", 11},
     {"diagnostics", KEY_JSON, "FORMAT", 0, "text, or json: one object a line", 11},
+    {"tune-db", KEY_TUNE_DB, "FILE|none", 0, "Database of tuned parameters (default $TILUS_TUNE_DB, or tune.sqlite in the cache folder); none: first legal values", 10},
     {"verify", KEY_VERIFY, NULL, 0, "Check the tile IR after every pass", 11},
     {0}};
 const struct argp tool_common_argp = {.options = common_options, .parser = common};

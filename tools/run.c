@@ -1,303 +1,90 @@
 // SPDX-License-Identifier: Apache-2.0
-// tilusc run: one kernel on arguments of the command line. The command line becomes a test block (`let`
-// and `var` for the arguments, `run`, checks), so that values are written and checked as in programs.
-#include <ctype.h>
-#include <inttypes.h>
-#include <stdlib.h>
-#include <string.h>
+// tilusc run and profile: one kernel on arguments of the command line.
 #include "tools/tool.h"
 
-enum { KEY_CHECK = 1000, KEY_LET, KEY_PROFILE_JSON };
+enum { KEY_PROFILE_JSON = 2000 };
 typedef struct {
     tool_options o;
+    tool_call call;
     bool json;                    // of the profile
-    const char *file, *kernel;
-    const char *args[TOOL_MAX_LIST], *outs[TOOL_MAX_LIST], *checks[TOOL_MAX_LIST], *lets[TOOL_MAX_LIST];
-    uint32_t nargs, nouts, nchecks, nlets;
-    tool_exec *exec;
-    rt_compilation *x;
-    const ast *node;              // of the kernel
-    fe_value **results;           // by parameter, after the run
 } command;
-
-static error_t add(struct argp_state *s, const char *list[TOOL_MAX_LIST], uint32_t *n, const char *text) {
-    if (*n == TOOL_MAX_LIST) argp_error(s, "more than %d of one kind", TOOL_MAX_LIST);
-    else list[(*n)++] = text;
-    return 0;
-}
 
 static error_t parse(int key, char *arg, struct argp_state *s) {
     command *const c = s->input;
+    (void)arg;
     switch (key) {
     case ARGP_KEY_INIT:
-        s->child_inputs[0] = &c->o;
-        s->child_inputs[1] = &c->o;
+        for (int i = 0; i < 2; i++) s->child_inputs[i] = &c->o;
+        s->child_inputs[2] = &c->call;
         return 0;
-    case 'o':
-        if (!strchr(arg, '=') || *arg == '=') argp_error(s, "-o takes NAME=FILE, not '%.100s'", arg);
-        return add(s, c->outs, &c->nouts, arg);
-    case KEY_CHECK: return add(s, c->checks, &c->nchecks, arg);
-    case KEY_LET:
-        if (!strchr(arg, '=') || *arg == '=') argp_error(s, "--let takes NAME=VALUE, not '%.100s'", arg);
-        return add(s, c->lets, &c->nlets, arg);
     case KEY_PROFILE_JSON: c->json = true; return 0;
-    case ARGP_KEY_ARG:
-        if (!c->file) c->file = arg;
-        else if (!c->kernel) c->kernel = arg;
-        else return add(s, c->args, &c->nargs, arg);
-        return 0;
-    case ARGP_KEY_END:
-        if (!c->kernel) argp_error(s, "a file and the name of a kernel are needed");
-        return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
-}
-
-// ---- the test block -----------------------------------------------------------------------------
-
-static const ast *find_kernel(command *c) {
-    const ast *const tree = c->x->module->tree;
-    vm_arena *const a = c->x->comp->arena;
-    VM_VEC(const char *) names = {0};
-    for (uint32_t i = 0; i < tree->nkids; i++) {
-        const ast *const k = tree->kid[i];
-        if (k->kind != AST_KERNEL) continue;
-        if (!strcmp(k->name, c->kernel)) return k;
-        vm_push(a, &names, k->name);
-    }
-    const char *const near = vm_nearest(c->kernel, names.at, names.n);
-    vm_text t = {.arena = a};
-    for (uint32_t i = 0; i < names.n && i < 20; i++) vm_put(&t, "%s%s", i ? ", " : "", names.at[i]);
-    if (near) tool_error("'%s' has no kernel '%s'; did you mean '%s'?", c->file, c->kernel, near);
-    else tool_error("'%s' has no kernel '%s'%s%s", c->file, c->kernel, names.n ? "; it has " : "", names.n ? vm_text_end(&t) : "");
-    return NULL;
-}
-
-/// Length of NAME in "NAME=…"; 0 if the text does not begin so.
-static size_t name_of(const char *text) {
-    size_t n = 0;
-    while (isalnum((unsigned char)text[n]) || text[n] == '_') n++;
-    return n && !isdigit((unsigned char)*text) && text[n] == '=' && text[n + 1] != '=' ? n : 0;
-}
-
-static int param_index(const ast *params, const char *name, size_t n) {
-    for (uint32_t i = 0; params && i < params->nkids; i++)
-        if (strlen(params->kid[i]->name) == n && !strncmp(params->kid[i]->name, name, n)) return (int)i;
-    return -1;
-}
-
-static bool is_tensor(const ast *param) { return param->nkids && param->kid[0] && param->kid[0]->kind == AST_SPACE; }
-
-static const char *signature(command *c, const ast *params) {
-    const vm_source *const s = vm_source_at(c->x->comp, params->span.file);
-    vm_text t = {.arena = c->x->comp->arena};
-    for (uint32_t i = 0; i < params->nkids; i++) {
-        const ast *const type = params->kid[i]->kid[0];
-        vm_put(&t, "%s%s: %.*s", i ? ", " : "", params->kid[i]->name, (int)(type->span.hi - type->span.lo), s->text + type->span.lo);
-    }
-    return t.n ? vm_text_end(&t) : "no parameters";
-}
-
-/// Puts "let name = value;". A file is read and bound under another name. False after a message.
-static bool put_value(command *c, vm_text *t, const char *word, const char *name, const char *value) {
-    fe_eval *const e = c->x->eval;
-    const char *as = strstr(value, " as ");
-    const char *file = as ? vm_format(e->arena, "%.*s", (int)(as - value), value) : value;
-    if (!tool_tensor_is_file(file)) {
-        vm_put(t, "    %s %s = %s;\n", word, name, value);
-        return true;
-    }
-    fe_tensor *const tensor = tool_tensor_read(c->exec, e, name, file);
-    if (!tensor) return false;
-    fe_value *const v = vm_new(e->arena, fe_value);
-    v->kind = FV_TENSOR;
-    v->tensor = tensor;
-    const char *const bound = vm_intern(e->comp, vm_format(e->arena, "_file_%s", name));
-    e->scope = c->x->module->globals;
-    fe_bind(e, bound, v, NULL, false, VM_NOWHERE);
-    vm_put(t, "    %s %s = %s%s;\n", word, name, bound, as ? as : "");
-    return true;
-}
-
-/// TOOL_OK or the exit code after a message.
-static int block_text(command *c, vm_text *t) {
-    vm_arena *const a = c->x->comp->arena;
-    const ast *const params = c->node->nkids > 1 ? c->node->kid[1] : NULL;
-    const uint32_t n = params ? params->nkids : 0;
-    const char **const value = vm_newn(a, const char *, n + 1);
-    const char *const *names = NULL;
-    VM_VEC(const char *) all = {0};
-    for (uint32_t i = 0; i < n; i++) vm_push(a, &all, params->kid[i]->name);
-    names = all.at;
-    for (uint32_t i = 0, next = 0; i < c->nargs; i++) {
-        const size_t len = name_of(c->args[i]);
-        int p;
-        if (len) {
-            p = param_index(params, c->args[i], len);
-            if (p < 0) {
-                const char *const near = vm_nearest(vm_format(a, "%.*s", (int)len, c->args[i]), names, n);
-                return tool_usage("'%s' has no parameter '%.*s'%s%s%s: %s", c->kernel, (int)len, c->args[i], near ? "; did you mean '" : "",
-                                  near ? near : "", near ? "'?" : "", signature(c, params ? params : c->node));
-            }
-        } else {
-            while (next < n && value[next]) next++;
-            if (next == n) return tool_usage("too many arguments: '%s' takes %u: %s", c->kernel, n, n ? signature(c, params) : "none");
-            p = (int)next;
-        }
-        if (value[p]) return tool_usage("parameter '%s' is given twice", names[p]);
-        value[p] = c->args[i] + (len ? len + 1 : 0);
-        if (!*value[p]) return tool_usage("parameter '%s' has no value", names[p]);
-    }
-    for (uint32_t i = 0; i < n; i++)
-        if (!value[i]) return tool_usage("no value for parameter '%s' of '%s': %s", names[i], c->kernel, signature(c, params));
-    vm_put(t, "test \"run\" {\n");
-    for (uint32_t i = 0; i < c->nlets; i++) {
-        const char *const eq = strchr(c->lets[i], '=');
-        if (!put_value(c, t, "let", vm_format(a, "%.*s", (int)(eq - c->lets[i]), c->lets[i]), eq + 1)) return TOOL_USAGE;
-    }
-    for (uint32_t i = 0; i < n; i++)
-        if (!put_value(c, t, is_tensor(params->kid[i]) ? "var" : "let", names[i], value[i])) return TOOL_USAGE;
-    vm_put(t, "    run %s", c->kernel);
-    for (uint32_t i = 0; i < c->o.rt.ndefine; i++) vm_put(t, "%s%s", i ? ", " : "[", c->o.define[i]);
-    vm_put(t, "%s(", c->o.rt.ndefine ? "]" : "");
-    for (uint32_t i = 0; i < n; i++) vm_put(t, "%s%s", i ? ", " : "", names[i]);
-    vm_put(t, ");\n");
-    for (uint32_t i = 0; i < c->nchecks; i++) vm_put(t, "    %s;\n", c->checks[i]);
-    vm_put(t, "}\n");
-    for (uint32_t i = 0; i < c->nouts; i++) {
-        const char *const eq = strchr(c->outs[i], '=');
-        const int p = param_index(params, c->outs[i], (size_t)(eq - c->outs[i]));
-        if (p < 0 || !is_tensor(params->kid[p]))
-            return tool_usage("-o: '%s' has no tensor '%.*s': %s", c->kernel, (int)(eq - c->outs[i]), c->outs[i], signature(c, params ? params : c->node));
-        if (strcmp(eq + 1, "-") != 0 && !tool_ends(eq, ".npy") && !tool_ends(eq, ".safetensors"))
-            return tool_usage("-o: the file is a .npy or .safetensors, or '-' to print, not '%s'", eq + 1);
-    }
-    return TOOL_OK;
 }
 
 // ---- running ------------------------------------------------------------------------------------
 
 /// Runs, and keeps the tensors: they are written in place.
 static bool keep(void *user, fe_eval *e, fe_instance *k, fe_args *args, vm_span at, const char **why) {
-    command *const c = user;
+    tool_call *const c = user;
     const fe_executor inner = tool_exec_hooks(c->exec);
-    const bool mine = k->node == c->node && !c->results;
-    if (mine) {
-        c->results = vm_newn(e->arena, fe_value *, args->n + 1);
-        for (uint32_t i = 0; i < args->n; i++) c->results[i] = args->at[i].v;
-    }
+    if (k->node == c->node && !c->results) tool_call_keep(c, e, args);
     return inner.run(inner.user, e, k, args, at, why);
 }
 
-static void print_tensor(const fe_tensor *t) {
-    const size_t row = t->rank ? (size_t)t->dim[t->rank - 1] : 1;
-    for (size_t i = 0; i < t->n; i++) {
-        uint64_t code = 0;
-        memcpy(&code, (const char *)t->cells + i * vm_cell(t->type), vm_cell(t->type));
-        if (vm_is_float(t->type)) printf("%.9g", vm_decode(t->type, code));
-        else if (t->type == T_u64) printf("%" PRIu64, code);
-        else printf("%" PRId64, vm_decode_int(t->type, code));
-        putchar((i + 1) % (row ? row : 1) ? ' ' : '\n');
-    }
-}
-
-static int write_outputs(command *c) {
-    const ast *const params = c->node->kid[1];
-    fe_eval *const e = c->x->eval;
-    int code = TOOL_OK;
-    for (uint32_t i = 0; i < c->nouts; i++) {
-        if (!c->outs[i]) continue;
-        const char *const path = strchr(c->outs[i], '=') + 1;
-        tool_named *const t = vm_newn(e->arena, tool_named, c->nouts);
-        uint32_t n = 0;
-        for (uint32_t k = i; k < c->nouts; k++) {
-            const char *const eq = c->outs[k] ? strchr(c->outs[k], '=') : NULL;
-            if (!eq || strcmp(eq + 1, path) != 0) continue;
-            const int p = param_index(params, c->outs[k], (size_t)(eq - c->outs[k]));
-            if (c->results && c->results[p]->kind == FV_TENSOR)
-                t[n++] = (tool_named){.name = params->kid[p]->name, .tensor = c->results[p]->tensor};
-            c->outs[k] = NULL;
-        }
-        if (!strcmp(path, "-"))
-            for (uint32_t k = 0; k < n; k++) print_tensor(t[k].tensor);
-        else if (!tool_tensors_write(c->exec, e, path, n, t)) code = TOOL_USAGE;
-    }
-    return code;
-}
-
-/// Reads the program. RT_OK: find the kernel and go on.
-static int load(command *c) {
-    if (setjmp(c->x->oom)) return tool_usage("out of memory");
-    enum rt_result r = rt_load(c->x);
-    if (r == RT_OK && !c->x->module) return tool_usage("'%s' is no program", c->file);
-    if (r == RT_OK && c->x->comp->nerrors) r = RT_ERRORS;
-    return r != RT_OK || c->x->comp->diags ? tool_report(c->x, &c->o, r) : TOOL_OK;
+static uint32_t pick(void *user, fe_eval *e, const fe_module *m, const ast *kernel, uint32_t n, fe_instance **point, fe_args *args) {
+    const fe_executor inner = tool_exec_hooks(((tool_call *)user)->exec);
+    return inner.pick(inner.user, e, m, kernel, n, point, args);
 }
 
 static int run(command *c) {
-    rt_compilation *const x = c->x;
+    tool_call *const k = &c->call;
+    rt_compilation *const x = k->x;
     vm_comp *const comp = x->comp;
     if (setjmp(x->oom)) return tool_usage("out of memory");
-    comp->diags = comp->last_diag = NULL; // shown
-    c->node = find_kernel(c);
-    if (!c->node) return TOOL_FAILED;
-    vm_text t = {.arena = comp->arena};
-    const int code = block_text(c, &t);
-    if (code) return code;
-    const uint32_t file = vm_source_add(comp, "<command line>", vm_text_end(&t), t.n);
-    const ast *const tree = fe_parse(comp, file);
-    if (comp->nerrors) return tool_report(x, &c->o, RT_ERRORS);
-    if (tree->nkids != 1 || tree->kid[0]->kind != AST_TEST) return tool_usage("a value or check is not an expression");
-    tool_exec_bind(c->exec, x);
+    int code;
+    const ast *const test = tool_call_block(k, &code);
+    if (!test) return code;
+    tool_exec_bind(k->exec, x);
     fe_test_result result = {0};
-    const fe_executor hooks = {.run = keep, .user = c};
-    tool_progress("running %s", c->kernel);
-    fe_run_test(x->eval, x->module, tree->kid[0], &hooks, &result);
+    const fe_executor hooks = {.run = keep, .pick = pick, .user = k};
+    tool_progress("running %s", k->kernel);
+    fe_run_test(x->eval, x->module, test, &hooks, &result);
     tool_progress(NULL);
     if (!result.passed) {
         fflush(stdout);
-        if (tool_exec_diagnostics(c->exec)) fputs(tool_exec_diagnostics(c->exec), stderr);
+        if (tool_exec_diagnostics(k->exec)) fputs(tool_exec_diagnostics(k->exec), stderr);
         else if (comp->diags) return tool_report(x, &c->o, RT_ERRORS);
         else tool_error("%s", result.message ? result.message : "the run failed");
         return TOOL_FAILED;
     }
-    if (!c->results) {
+    if (!k->results) {
         tool_error("%s", result.message ? result.message : "nothing was run");
         return TOOL_FAILED;
     }
     char time[32];
-    fprintf(stderr, "%s: %s on %s%s%s\n", c->kernel, tool_seconds(time, tool_exec_seconds(c->exec)),
-            tool_exec_device(c->exec), result.message ? "; " : "",
+    fprintf(stderr, "%s: %s on %s%s%s\n", k->kernel, tool_seconds(time, tool_exec_seconds(k->exec)),
+            tool_exec_device(k->exec), result.message ? "; " : "",
             result.message ? result.message : "");
-    const int written = write_outputs(c);
-    const int shown = c->o.profile ? tool_profile_show(c->exec, comp, c->json) : TOOL_OK;
-    return tool_exec_reports(c->exec) ? TOOL_FAILED : written ? written : shown;
+    const int written = tool_call_write(k);
+    const int shown = c->o.profile ? tool_profile_show(k->exec, comp, c->json) : TOOL_OK;
+    return tool_exec_reports(k->exec) ? TOOL_FAILED : written ? written : shown;
 }
 
 /// Runs what the command line has asked for.
 static int execute(command *c) {
-    if (!(c->exec = tool_exec_new(&c->o))) return TOOL_USAGE;
-    rt_options opt = c->o.rt;
-    opt.name = c->file;
-    opt.arch = tool_exec_arch(c->exec);
-    opt.stage = RT_STAGE_CHECK;
-    opt.ndefine = 0; // they go into the run statement
-    c->x = rt_compilation_new(NULL, &opt);
-    int code = c->x ? load(c) : tool_usage("out of memory");
+    tool_call *const k = &c->call;
+    if (!(k->exec = tool_exec_new(&c->o))) return TOOL_USAGE;
+    int code = tool_call_load(k);
     if (!code) code = run(c);
-    rt_compilation_free(c->x);
-    tool_exec_free(c->exec);
+    rt_compilation_free(k->x);
+    tool_exec_free(k->exec);
     return code;
 }
 
 int tool_run(int argc, char **argv) {
-    static const struct argp_option options[] = {
-        {"output", 'o', "NAME=FILE", 0, "Write tensor NAME after the run to a .npy or .safetensors file, or print it (-)", 1},
-        {"check", KEY_CHECK, "STATEMENT", 0, "An expectation over the arguments, such as 'expect_close(c, ref.matmul(a, b))'", 1},
-        {"let", KEY_LET, "NAME=VALUE", 0, "A name for use in other values and in checks", 1},
-        {0}};
-    static const struct argp_child children[] = {{&tool_on_argp, 0, NULL, 2}, {&tool_common_argp, 0, "Shared options:", 10}, {0}};
-    static const struct argp a = {options, parse, "FILE KERNEL [[NAME=]VALUE…]",
+    static const struct argp_child children[] = {{&tool_on_argp, 0, NULL, 2}, {&tool_common_argp, 0, "Shared options:", 10}, {&tool_call_argp, 0, NULL, 1}, {0}};
+    static const struct argp a = {NULL, parse, "FILE KERNEL [[NAME=]VALUE…]",
         "Runs one kernel. Arguments are given in order or by the parameter's name. A VALUE is x.npy, "
         "x.safetensors:tensor (either may be followed by ' as TYPE'), or an expression as in test blocks: 16, -1.5, "
         "random(f16[m, 64], seed = 1), zeros(f32[m]), full(…); earlier arguments may be used by name. Negative numbers "
@@ -308,17 +95,15 @@ int tool_run(int argc, char **argv) {
         "      dst='zeros(u8[16, 8, 64])' -o dst=b.npy\n", children, NULL, NULL};
     static command c;
     tool_options_init(&c.o);
+    c.call.o = &c.o;
     return tool_argp(&a, "run", argc, argv, &c) ? TOOL_USAGE : execute(&c);
 }
 
 int tool_profile(int argc, char **argv) {
     static const struct argp_option options[] = {
         {"json", KEY_PROFILE_JSON, NULL, 0, "Counts as JSON: by class, source line and PTX instruction", 1},
-        {"output", 'o', "NAME=FILE", 0, "As of run", 1},
-        {"check", KEY_CHECK, "STATEMENT", 0, "As of run", 1},
-        {"let", KEY_LET, "NAME=VALUE", 0, "As of run", 1},
         {0}};
-    static const struct argp_child children[] = {{&tool_on_argp, 0, NULL, 2}, {&tool_common_argp, 0, "Shared options:", 10}, {0}};
+    static const struct argp_child children[] = {{&tool_on_argp, 0, NULL, 2}, {&tool_common_argp, 0, "Shared options:", 10}, {&tool_call_argp, 0, NULL, 1}, {0}};
     static const struct argp a = {options, parse, "FILE KERNEL [[NAME=]VALUE…]",
         "Runs one kernel on the virtual GPU, with arguments as of 'tilusc run', and shows by class of instruction and by "
         "source line what it executed: warp instructions, 32-byte sectors of global memory (100 %: no byte moved in "
@@ -327,6 +112,7 @@ int tool_profile(int argc, char **argv) {
         "      'b=zeros(f32[n, m])'\n", children, NULL, NULL};
     static command c;
     tool_options_init(&c.o);
+    c.call.o = &c.o;
     if (tool_argp(&a, "profile", argc, argv, &c)) return TOOL_USAGE;
     c.o.on = ON_VGPU;
     c.o.profile = true;

@@ -14,6 +14,7 @@ enum { TOOL_OK, TOOL_FAILED, TOOL_USAGE }; // exit codes: fine; program or test 
 #define TOOL_COMMANDS(X)                                                                           \
     X(build, "compile the kernels of a program")                                                   \
     X(run, "run one kernel on arguments from files or expressions")                                \
+    X(tune, "time the points of a kernel's tuning space and keep the best")                        \
     X(profile, "run one kernel on the virtual GPU and count what it does")                         \
     X(test, "run the test blocks of programs")                                                     \
     X(fmt, "format programs, or check that they are formatted")                                    \
@@ -29,6 +30,8 @@ TOOL_COMMANDS(X)
 void tool_error(const char *fmt, ...) VM_PRINTF(1, 2);
 /// The same, then TOOL_USAGE.
 int tool_usage(const char *fmt, ...) VM_PRINTF(1, 2);
+/// "tilusc: warning: …"; user is not used.
+void tool_warn(void *user, const char *text);
 /// Flushes standard output; a full disk or a closed pipe is an error: TOOL_USAGE.
 int tool_flush(int code);
 /// Writes the whole file, by way of a temporary one if it is a regular file. False after an error.
@@ -52,6 +55,7 @@ typedef struct {
     enum tool_on on;
     uint64_t seed;       // of the schedule of VM and virtual GPU
     bool sanitize, profile; // virtual GPU
+    const char *tune_db; // as of tilus_context_params
 } tool_options;
 /// Starts with the defaults.
 void tool_options_init(tool_options *o);
@@ -84,6 +88,12 @@ tilus_context *tool_exec_context(tool_exec *x);
 /// Runs belong to compilation `c` from now on; what was compiled for another one is forgotten.
 void tool_exec_bind(tool_exec *x, rt_compilation *c);
 fe_executor tool_exec_hooks(tool_exec *x);
+/// Arguments by parameter, of the types of f's parameters. False: *why says what is wrong.
+bool tool_exec_args(tool_exec *x, fe_eval *e, const ir_func *f, const fe_args *args, fe_value **v, vm_span at, const char **why);
+/// Device memory for the tensors, with their contents; and back; and released.
+tilus_status tool_exec_upload(tool_exec *x, fe_eval *e, const ir_func *f, fe_value *const *v, tilus_arg *args);
+tilus_status tool_exec_download(tool_exec *x, fe_eval *e, const ir_func *f, fe_value **v, const tilus_arg *args);
+void tool_exec_release(tool_exec *x, const ir_func *f, fe_value *const *v, const tilus_arg *args);
 /// Seconds of the last kernel, without copies.
 double tool_exec_seconds(const tool_exec *x);
 /// Diagnostics of a kernel that could not be compiled in the last run, or NULL.
@@ -102,6 +112,31 @@ typedef struct {
     bool packed;
 } tool_named;
 bool tool_tensors_write(tool_exec *x, fe_eval *e, const char *path, uint32_t n, const tool_named *t);
+
+// ---- call.c: a kernel and its arguments on the command line -------------------------------------
+
+typedef struct {
+    tool_options *o;
+    const char *file, *kernel;
+    const char *args[TOOL_MAX_LIST], *outs[TOOL_MAX_LIST], *checks[TOOL_MAX_LIST], *lets[TOOL_MAX_LIST];
+    uint32_t nargs, nouts, nchecks, nlets;
+    bool optional;                // neither file nor kernel need be given
+    tool_exec *exec;
+    rt_compilation *x;
+    const ast *node;              // of the kernel
+    fe_value **results;           // by parameter, once tool_call_keep has been called
+} tool_call;
+/// argp child: FILE KERNEL ARGS, -o, --check, --let; input is a tool_call *.
+extern const struct argp tool_call_argp;
+/// Makes x and loads the program for exec's device. Exit code, after a message.
+int tool_call_load(tool_call *c);
+/// The test block that the command line amounts to; NULL after a message, *code is the exit code. The
+/// caller has set x->oom.
+const ast *tool_call_block(tool_call *c, int *code);
+/// Remembers the arguments of the run, for tool_call_write.
+void tool_call_keep(tool_call *c, fe_eval *e, const fe_args *args);
+/// Writes what -o asks for. Exit code.
+int tool_call_write(tool_call *c);
 
 // ---- profile.c ----------------------------------------------------------------------------------
 

@@ -325,6 +325,25 @@ static int vgpu_stream_capture_end(void *s, void **graph) {
     *graph = NULL;
     return because(CU_NOT_SUPPORTED, "the virtual GPU does not capture graphs");
 }
+static int vgpu_graph_instantiate(void **exec, void *graph, unsigned long long flags) {
+    (void)graph;
+    (void)flags;
+    *exec = NULL;
+    return because(CU_NOT_SUPPORTED, "the virtual GPU does not capture graphs");
+}
+static int vgpu_graph_launch(void *exec, void *s) {
+    (void)exec;
+    (void)s;
+    return because(CU_NOT_SUPPORTED, "the virtual GPU does not capture graphs");
+}
+static int vgpu_graph_exec_destroy(void *exec) {
+    (void)exec;
+    return 0;
+}
+static int vgpu_graph_destroy(void *graph) {
+    (void)graph;
+    return 0;
+}
 static int vgpu_event_create(void **e, unsigned flags) {
     (void)flags;
     *e = calloc(1, sizeof(struct timespec));

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Sourced by the tests of tilusc. Meson sets TILUSC and SRC. Every test works in a folder of its own.
 set -u
-export LC_ALL=C TILUS_CACHE_DIR=
+export LC_ALL=C TILUS_CACHE_DIR= TILUS_TUNE_DB=none
 P=$SRC/programs
 W=$(mktemp -d)
 trap 'rm -rf "$W"' EXIT

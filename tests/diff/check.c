@@ -140,7 +140,7 @@ static unsigned file(const char *path, const vm_arch *arch, const char *only) {
         return 1;
     }
     s->all = ir_module_new(x->comp, arch);
-    const fe_executor hooks = {run, s, arch != NULL};
+    const fe_executor hooks = {.run = run, .user = s, .dry = arch != NULL};
     unsigned bad = 0;
     double total = 0;
     for (uint32_t i = 0; i < x->module->tree->nkids; i++) {
