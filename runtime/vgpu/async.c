@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Asynchronous operations: when each reads its sources and writes its results, and cp.async itself.
-// With schedule 0 both happen at the latest moment, the wait; otherwise each draws its own two times.
+// With schedule 0 both happen at the latest moment, the wait; otherwise each draws its own two
+// times.
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,7 +47,9 @@ void vg_async_block_begin(vg_block *b) {
     g->random = mix(b->run->gpu->options.schedule * 0x9e3779b97f4a7c15ull + b->linear);
 }
 
-static uint64_t draw(vg_agents *g) { return mix(g->random += 0x9e3779b97f4a7c15ull); }
+static uint64_t draw(vg_agents *g) {
+    return mix(g->random += 0x9e3779b97f4a7c15ull);
+}
 
 /// Many short delays, some long ones, and often "never": the latest moment finds most mistakes.
 static uint64_t later(vg_agents *g, uint64_t from) {
@@ -65,12 +68,13 @@ void vg_draw(vg_block *b, vg_due *d) {
     if (d->read < g->next_due) g->next_due = d->read;
 }
 
-// ---- cp.async: one operation for the lanes of a warp that are in one group ------------------------
+// ---- cp.async: one operation for the lanes of a warp that are in one group
+// ------------------------
 
 enum { HAS_SIZE = 1, HAS_IGNORE = 2, IGNORE_NOT = 4, WIDE_DST = 8, WIDE_SRC = 16 };
 
 typedef struct {
-    int64_t dst, src;           // offsets of the addresses
+    int64_t dst, src; // offsets of the addresses
     uint8_t flags;
     uint8_t dst_space;
 } copy_args;
@@ -79,8 +83,10 @@ static vg_copy *new_copy(vg_warp *w, const vg_inst *in, uint32_t mask, uint32_t 
     vg_agents *g = w->block->async;
     vg_issuer *i = w->async;
     vg_copy *c = g->spare;
-    if (c) g->spare = c->next;
-    else if (!(c = malloc(sizeof *c))) return NULL;
+    if (c)
+        g->spare = c->next;
+    else if (!(c = malloc(sizeof *c)))
+        return NULL;
     c->next = NULL;
     c->in = in;
     c->mask = c->lanes = mask;
@@ -97,7 +103,8 @@ static vg_copy *new_copy(vg_warp *w, const vg_inst *in, uint32_t mask, uint32_t 
 
 /// The copy is known to be complete: to the warp that waits, or to whom the mbarrier lets on.
 static void end_tickets(vg_warp *w, vg_copy *c, vg_block *owner, uint32_t bar) {
-    for (uint32_t i = 0; i < c->nticket; i++) vg_san_async_end(w, c->ticket[i], owner != NULL, owner, bar);
+    for (uint32_t i = 0; i < c->nticket; i++)
+        vg_san_async_end(w, c->ticket[i], owner != NULL, owner, bar);
     free(c->ticket);
     c->ticket = NULL;
     c->nticket = 0;
@@ -118,8 +125,10 @@ static void copy_write(vg_warp *w, vg_copy *c, uint32_t lanes) {
     (void)w;
     for (uint32_t m = c->mask & lanes; m; m &= m - 1) {
         uint32_t l = (uint32_t)__builtin_ctz(m);
-        if (c->has_read) memcpy(c->dst[l], c->data[l], c->bytes);
-        else if (c->size[l] == 16) memcpy(c->dst[l], c->src[l], 16);
+        if (c->has_read)
+            memcpy(c->dst[l], c->data[l], c->bytes);
+        else if (c->size[l] == 16)
+            memcpy(c->dst[l], c->src[l], 16);
         else {
             memmove(c->dst[l], c->src[l], c->size[l]);
             memset(c->dst[l] + c->size[l], 0, (size_t)(c->bytes - c->size[l]));
@@ -149,8 +158,10 @@ static void copy_signal(vg_warp *w, vg_copy *c) {
 }
 
 void vg_copy_force(vg_warp *w, vg_copy *c) {
-    if (c->bytes) copy_write(w, c, UINT32_MAX);
-    else copy_signal(w, c);
+    if (c->bytes)
+        copy_write(w, c, UINT32_MAX);
+    else
+        copy_signal(w, c);
 }
 
 /// Drops what is done and no longer watched by the sanitizer.
@@ -204,8 +215,8 @@ static enum vg_next commit_group(vg_warp *w, const vg_inst *in, uint32_t mask) {
 }
 
 /// Host addresses of all lanes: one look at the whole span, each lane by itself only if that fails.
-static bool resolve_all(vg_warp *w, const vg_inst *in, uint32_t mask, const uint64_t addr[32], uint32_t n,
-                        uint32_t align, int space, int use, uint8_t *out[32]) {
+static bool resolve_all(vg_warp *w, const vg_inst *in, uint32_t mask, const uint64_t addr[32],
+                        uint32_t n, uint32_t align, int space, int use, uint8_t *out[32]) {
     uint64_t lo = UINT64_MAX, hi = 0, bits = 0;
     for (uint32_t m = mask; m; m &= m - 1) {
         uint64_t a = addr[__builtin_ctz(m)];
@@ -215,22 +226,25 @@ static bool resolve_all(vg_warp *w, const vg_inst *in, uint32_t mask, const uint
     }
     uint8_t *base = NULL;
     if (!(bits & (align - 1))) {
-        if (space == PTX_GLOBAL) base = vg_global(w->run->gpu, lo, hi - lo + n);
-        else if (space == PTX_SHARED && hi + n <= w->block->shared_bytes) base = w->block->shared + lo;
+        if (space == PTX_GLOBAL)
+            base = vg_global(w->run->gpu, lo, hi - lo + n);
+        else if (space == PTX_SHARED && hi + n <= w->block->shared_bytes)
+            base = w->block->shared + lo;
     }
     for (uint32_t m = mask; m; m &= m - 1) {
         uint32_t l = (uint32_t)__builtin_ctz(m);
         int s = space;
         vg_block *owner = NULL;
-        out[l] = base ? base + (addr[l] - lo) : vg_resolve(w, in, l, addr[l], n, align, use, &s, &owner);
+        out[l] =
+            base ? base + (addr[l] - lo) : vg_resolve(w, in, l, addr[l], n, align, use, &s, &owner);
         if (!out[l]) return false;
     }
     return true;
 }
 
 /// Tells the sanitizer of ranges, neighbours merged.
-static void lease(vg_warp *w, vg_copy *c, vg_block *owner, int space, const uint64_t addr[32], const uint8_t size[32],
-                  int use) {
+static void lease(vg_warp *w, vg_copy *c, vg_block *owner, int space, const uint64_t addr[32],
+                  const uint8_t size[32], int use) {
     uint64_t at = 0, n = 0;
     for (uint32_t m = c->mask;; m &= m - 1) {
         uint32_t l = m ? (uint32_t)__builtin_ctz(m) : 0;
@@ -257,13 +271,19 @@ static enum vg_next copy(vg_warp *w, const vg_inst *in, uint32_t mask) {
     if (!is) return vg_no_memory(w, in);
     for (uint32_t m = mask; m; m &= m - 1) {
         uint32_t l = (uint32_t)__builtin_ctz(m);
-        dst[l] = (x->flags & WIDE_DST ? VG_ROW64(w, in->s[0])[l] : VG_ROW32(w, in->s[0])[l]) + (uint64_t)x->dst;
-        src[l] = (x->flags & WIDE_SRC ? VG_ROW64(w, in->s[1])[l] : VG_ROW32(w, in->s[1])[l]) + (uint64_t)x->src;
+        dst[l] = (x->flags & WIDE_DST ? VG_ROW64(w, in->s[0])[l] : VG_ROW32(w, in->s[0])[l]) +
+                 (uint64_t)x->dst;
+        src[l] = (x->flags & WIDE_SRC ? VG_ROW64(w, in->s[1])[l] : VG_ROW32(w, in->s[1])[l]) +
+                 (uint64_t)x->src;
         if (!(x->flags & WIDE_DST)) dst[l] = (uint32_t)dst[l];
         uint32_t k = n;
         if (x->flags & HAS_SIZE) k = VG_ROW32(w, in->s[2])[l];
-        if (x->flags & HAS_IGNORE && ((VG_PRED(w, in->s[2]) >> l & 1) != 0) != ((x->flags & IGNORE_NOT) != 0)) k = 0;
-        if (k > n) return vg_fail(w, in, l, VG_ILLEGAL_INSTRUCTION, "cp.async reads %u bytes to write %u", k, n);
+        if (x->flags & HAS_IGNORE &&
+            ((VG_PRED(w, in->s[2]) >> l & 1) != 0) != ((x->flags & IGNORE_NOT) != 0))
+            k = 0;
+        if (k > n)
+            return vg_fail(w, in, l, VG_ILLEGAL_INSTRUCTION, "cp.async reads %u bytes to write %u",
+                           k, n);
         size[l] = (uint8_t)k;
         if (k) readers |= 1u << l;
     }
@@ -277,9 +297,12 @@ static enum vg_next copy(vg_warp *w, const vg_inst *in, uint32_t mask) {
             vg_block *owner = NULL;
             from[l] = to[l];
             if (!size[l]) continue;
-            if (src[l] % n) return vg_fail(w, in, l, VG_MISALIGNED, "cp.async reads at 0x%llx, not a multiple of %u",
-                                           (unsigned long long)src[l], n);
-            if (!(from[l] = vg_resolve(w, in, l, src[l], size[l], 1, VG_READ, &s, &owner))) return VG_STOP;
+            if (src[l] % n)
+                return vg_fail(w, in, l, VG_MISALIGNED,
+                               "cp.async reads at 0x%llx, not a multiple of %u",
+                               (unsigned long long)src[l], n);
+            if (!(from[l] = vg_resolve(w, in, l, src[l], size[l], 1, VG_READ, &s, &owner)))
+                return VG_STOP;
         }
     }
     if (w->run->counts) {
@@ -300,7 +323,8 @@ static enum vg_next copy(vg_warp *w, const vg_inst *in, uint32_t mask) {
         if (vg_sane(w)) {
             uint8_t full[32];
             memset(full, (int)n, sizeof full);
-            for (uint32_t m = same; m; m &= m - 1) dst[__builtin_ctz(m)] &= (1u << VG_RANK_SHIFT) - 1;
+            for (uint32_t m = same; m; m &= m - 1)
+                dst[__builtin_ctz(m)] &= (1u << VG_RANK_SHIFT) - 1;
             lease(w, c, NULL, PTX_GLOBAL, src, size, VG_READ);
             lease(w, c, w->block, PTX_SHARED, dst, full, VG_WRITE);
         }
@@ -328,7 +352,8 @@ static enum vg_next copy_arrive(vg_warp *w, const vg_inst *in, uint32_t mask) {
         uint8_t *p = vg_resolve(w, in, l, a, 8, 8, VG_ATOMIC, &space, &owner);
         if (!p) return VG_STOP;
         if (owner != w->block) {
-            return vg_fail(w, in, l, VG_ILLEGAL_INSTRUCTION, "cp.async.mbarrier.arrive on another block's mbarrier");
+            return vg_fail(w, in, l, VG_ILLEGAL_INSTRUCTION,
+                           "cp.async.mbarrier.arrive on another block's mbarrier");
         }
         c->bar[l] = (uint32_t)(p - owner->shared);
         if (vg_sane(w)) {
@@ -343,7 +368,8 @@ static enum vg_next copy_arrive(vg_warp *w, const vg_inst *in, uint32_t mask) {
 // ---- progress -----------------------------------------------------------------------------------
 
 /// Reads and writes what is due; the soonest of the rest goes to *next.
-static bool step(vg_due due, uint64_t now, bool *has_read, bool *reads, bool *writes, uint64_t *next) {
+static bool step(vg_due due, uint64_t now, bool *has_read, bool *reads, bool *writes,
+                 uint64_t *next) {
     *reads = !*has_read && due.read <= now;
     *writes = due.write <= now && (*reads || *has_read);
     uint64_t t = *writes ? VG_NEVER : (*reads || *has_read) ? due.write : due.read;
@@ -357,11 +383,16 @@ static bool progress_copies(vg_warp *w, uint64_t now, bool all, uint64_t *next) 
     for (vg_copy *c = i ? i->copy : NULL; c; c = c->next) {
         if (c->done) continue;
         bool r, x;
-        if (all) r = x = true;
-        else if (!step(c->due, now, &c->has_read, &r, &x, next)) continue;
-        if (x) vg_copy_force(w, c), dropped = true;
-        else if (c->bytes) copy_read(c);
-        else c->has_read = true;
+        if (all)
+            r = x = true;
+        else if (!step(c->due, now, &c->has_read, &r, &x, next))
+            continue;
+        if (x)
+            vg_copy_force(w, c), dropped = true;
+        else if (c->bytes)
+            copy_read(c);
+        else
+            c->has_read = true;
         any = true;
     }
     if (dropped) drop_copies(w);
@@ -375,11 +406,15 @@ static bool progress_bulk(vg_block *b, uint64_t now, bool all, uint64_t *next) {
         after = o->next;
         if (o->done) continue;
         bool r, x;
-        if (all) r = x = true;
-        else if (!step(o->due, now, &o->has_read, &r, &x, next)) continue;
+        if (all)
+            r = x = true;
+        else if (!step(o->due, now, &o->has_read, &r, &x, next))
+            continue;
         any = true;
-        if (x) vg_bulk_write(o); // may free it
-        else vg_bulk_read(o);
+        if (x)
+            vg_bulk_write(o); // may free it
+        else
+            vg_bulk_read(o);
     }
     return any;
 }
@@ -389,7 +424,8 @@ bool vg_async_progress(vg_block *b, bool all) {
     if (!g || (!all && b->steps < g->next_due)) return false;
     uint64_t next = VG_NEVER;
     bool any = progress_bulk(b, b->steps, all, &next);
-    for (uint32_t i = 0; i < b->nwarps; i++) any |= progress_copies(&b->warp[i], b->steps, all, &next);
+    for (uint32_t i = 0; i < b->nwarps; i++)
+        any |= progress_copies(&b->warp[i], b->steps, all, &next);
     any |= vg_matrix_progress(b, all, &next);
     g->next_due = next <= b->steps ? b->steps + 1 : next;
     return any;
@@ -413,22 +449,26 @@ void vg_async_warp_free(vg_warp *w) {
     w->async = NULL;
 }
 
-/// Operations that still go to or come from this block's shared memory are late: a defect, and done now
-/// because the memory goes away.
+/// Operations that still go to or come from this block's shared memory are late: a defect, and done
+/// now because the memory goes away.
 static void finish_bulk(vg_block *b, vg_block *issuer) {
     vg_agents *g = issuer ? issuer->async : NULL;
     for (vg_bulk *o = g ? g->bulk : NULL, *after; o; o = after) {
         after = o->next;
-        bool mine = issuer == b || o->src_owner == b || (o->targets >> b->rank & 1) || o->bar_owner == b;
+        bool mine =
+            issuer == b || o->src_owner == b || (o->targets >> b->rank & 1) || o->bar_owner == b;
         if (!mine) continue;
         bool touches = o->src_owner == b ? !o->has_read : (o->targets >> b->rank & 1) && !o->done;
         if (touches && vg_sane(o->warp)) {
-            vg_report_defect(o->warp, o->in, o->lane, VG_D_exit, NULL, NULL,
-                             "block (%u,%u,%u) ends while this operation still %s its shared memory", b->id[0], b->id[1],
-                             b->id[2], o->src_owner == b ? "reads" : "writes");
+            vg_report_defect(
+                o->warp, o->in, o->lane, VG_D_exit, NULL, NULL,
+                "block (%u,%u,%u) ends while this operation still %s its shared memory", b->id[0],
+                b->id[1], b->id[2], o->src_owner == b ? "reads" : "writes");
         }
-        if (!o->done && o->targets == 0) vg_bulk_write(o);
-        else vg_bulk_unlink(g, o);
+        if (!o->done && o->targets == 0)
+            vg_bulk_write(o);
+        else
+            vg_bulk_unlink(g, o);
     }
 }
 
@@ -437,14 +477,16 @@ void vg_async_block_end(vg_block *b) {
     if (!g) return;
     bool failed = atomic_load(&b->run->stop);
     if (!failed) {
-        for (uint32_t r = 0; b->cluster && r < b->cluster->nblocks; r++) finish_bulk(b, b->cluster->block[r]);
+        for (uint32_t r = 0; b->cluster && r < b->cluster->nblocks; r++)
+            finish_bulk(b, b->cluster->block[r]);
     }
     while (g->bulk) vg_bulk_unlink(g, g->bulk);
     for (uint32_t i = 0; i < b->nwarps; i++) {
         vg_issuer *is = b->warp[i].async;
         for (vg_copy *c = is ? is->copy : NULL; c && !failed; c = c->next)
             if (c->bytes && !c->done && vg_sane(&b->warp[i])) {
-                vg_report_defect(&b->warp[i], c->in, (uint32_t)__builtin_ctz(c->mask), VG_D_exit, NULL, NULL,
+                vg_report_defect(&b->warp[i], c->in, (uint32_t)__builtin_ctz(c->mask), VG_D_exit,
+                                 NULL, NULL,
                                  "the block ends while this copy to its shared memory is open");
                 break;
             }
@@ -479,7 +521,8 @@ static void decode_copy(vg_decoder *d, vg_inst *out) {
         return;
     }
     copy_args *x = vgd_alloc(d, sizeof *x);
-    if (vgd_mod(d, "shared") || vgd_mod(d, "shared::cta")) x->dst_space = PTX_SHARED;
+    if (vgd_mod(d, "shared") || vgd_mod(d, "shared::cta"))
+        x->dst_space = PTX_SHARED;
     else {
         vgd_fail(d, "cp.async copies to .shared");
         return;
@@ -493,7 +536,8 @@ static void decode_copy(vg_decoder *d, vg_inst *out) {
     uint32_t policy = vgd_mod(d, "L2::cache_hint");
     if (!vgd_count(d, 3 + policy, 4 + policy)) return;
     const ptx_opnd *o = d->in->opnd;
-    if (o[2].kind != PTX_O_INT || !(o[2].integer == 16 || (!cg && (o[2].integer == 4 || o[2].integer == 8)))) {
+    if (o[2].kind != PTX_O_INT ||
+        !(o[2].integer == 16 || (!cg && (o[2].integer == 4 || o[2].integer == 8)))) {
         vgd_fail(d, cg ? "cp.async.cg copies 16 bytes" : "cp.async.ca copies 4, 8 or 16 bytes");
         return;
     }
@@ -532,9 +576,12 @@ static void decode_arrive(vg_decoder *d, vg_inst *out) {
 
 void vgd_cp(vg_decoder *d, vg_inst *out) {
     out->cls = VG_C_async;
-    if (!vgd_mod(d, "async")) vgd_fail(d, "cp without .async");
-    else if (vgd_mod(d, "bulk")) vgd_bulk(d, out);
-    else if (vgd_mod(d, "mbarrier")) decode_arrive(d, out);
+    if (!vgd_mod(d, "async"))
+        vgd_fail(d, "cp without .async");
+    else if (vgd_mod(d, "bulk"))
+        vgd_bulk(d, out);
+    else if (vgd_mod(d, "mbarrier"))
+        decode_arrive(d, out);
     else if (vgd_mod(d, "commit_group")) {
         if (vgd_count(d, 0, 0)) out->run = commit_group;
     } else if (vgd_mod(d, "wait_all")) {
@@ -550,5 +597,6 @@ void vgd_cp(vg_decoder *d, vg_inst *out) {
         }
         out->imm = o->integer;
         out->run = wait_group;
-    } else decode_copy(d, out);
+    } else
+        decode_copy(d, out);
 }

@@ -1,30 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bulk copies: cp.async.bulk and cp.reduce.async.bulk between global and shared memory of the cluster,
-// bulk groups, and what tensor copies (tma.c) share with them: queue, completion, reductions.
+// Bulk copies: cp.async.bulk and cp.reduce.async.bulk between global and shared memory of the
+// cluster, bulk groups, and what tensor copies (tma.c) share with them: queue, completion,
+// reductions.
 #include <stdlib.h>
 #include <string.h>
 #include "runtime/vgpu/async.h"
 
 struct vg_ticket {
     uint64_t id;
-    vg_block *owner;            // destination's block, which has the mbarrier
+    vg_block *owner; // destination's block, which has the mbarrier
     bool reads;
 };
 
 // ---- reductions ---------------------------------------------------------------------------------
 
 static uint64_t combine_int(uint64_t x, uint64_t y, int red, unsigned bits, bool is_signed) {
-    const uint64_t mask = bits == 64 ? UINT64_MAX : (1ull << bits) - 1, sign = is_signed ? 1ull << (bits - 1) : 0;
+    const uint64_t mask = bits == 64 ? UINT64_MAX : (1ull << bits) - 1,
+                   sign = is_signed ? 1ull << (bits - 1) : 0;
     switch (red) {
-    case VG_RED_ADD: return (x + y) & mask;
-    case VG_RED_MIN: return (x ^ sign) < (y ^ sign) ? x : y;
-    case VG_RED_MAX: return (x ^ sign) > (y ^ sign) ? x : y;
-    case VG_RED_INC: return x >= y ? 0 : x + 1;
-    case VG_RED_DEC: return x == 0 || x > y ? y : x - 1;
-    case VG_RED_AND: return x & y;
-    case VG_RED_OR: return x | y;
-    case VG_RED_XOR: return x ^ y;
-    default: return y;
+    case VG_RED_ADD:
+        return (x + y) & mask;
+    case VG_RED_MIN:
+        return (x ^ sign) < (y ^ sign) ? x : y;
+    case VG_RED_MAX:
+        return (x ^ sign) > (y ^ sign) ? x : y;
+    case VG_RED_INC:
+        return x >= y ? 0 : x + 1;
+    case VG_RED_DEC:
+        return x == 0 || x > y ? y : x - 1;
+    case VG_RED_AND:
+        return x & y;
+    case VG_RED_OR:
+        return x | y;
+    case VG_RED_XOR:
+        return x ^ y;
+    default:
+        return y;
     }
 }
 
@@ -36,19 +47,32 @@ static double combine_float(double x, double y, int red) {
 }
 
 static uint64_t combine(uint64_t x, uint64_t y, int red, int type) {
-    union { uint32_t u; float f; } a = {(uint32_t)x}, b = {(uint32_t)y};
-    union { uint64_t u; double d; } p = {x}, q = {y};
+    union {
+        uint32_t u;
+        float f;
+    } a = {(uint32_t)x}, b = {(uint32_t)y};
+    union {
+        uint64_t u;
+        double d;
+    } p = {x}, q = {y};
     switch (type) {
-    case PTX_f16: return vg_to_f16((float)combine_float(vg_f16(a.u), vg_f16(b.u), red), (vm_rounding){0}) & 0xffff;
-    case PTX_bf16: return vg_to_bf16((float)combine_float(vg_bf16(a.u), vg_bf16(b.u), red), (vm_rounding){0}) & 0xffff;
+    case PTX_f16:
+        return vg_to_f16((float)combine_float(vg_f16(a.u), vg_f16(b.u), red), (vm_rounding){0}) &
+               0xffff;
+    case PTX_bf16:
+        return vg_to_bf16((float)combine_float(vg_bf16(a.u), vg_bf16(b.u), red), (vm_rounding){0}) &
+               0xffff;
     case PTX_f32:
-        if (red == VG_RED_ADD) a.f += b.f;
-        else a.f = (float)combine_float(a.f, b.f, red);
+        if (red == VG_RED_ADD)
+            a.f += b.f;
+        else
+            a.f = (float)combine_float(a.f, b.f, red);
         return a.u;
     case PTX_f64:
         p.d = combine_float(p.d, q.d, red);
         return p.u;
-    default: return combine_int(x, y, red, ptx_types[type].bits, ptx_types[type].kind == PTX_K_INT);
+    default:
+        return combine_int(x, y, red, ptx_types[type].bits, ptx_types[type].kind == PTX_K_INT);
     }
 }
 
@@ -60,20 +84,30 @@ static uint64_t combine(uint64_t x, uint64_t y, int red, int type) {
             T y, old = __atomic_load_n(&d[i], __ATOMIC_RELAXED), made;                             \
             memcpy(&y, src + i * sizeof(T), sizeof(T));                                            \
             do made = (T)combine(old, y, red, type);                                               \
-            while (!__atomic_compare_exchange_n(&d[i], &old, made, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)); \
+            while (!__atomic_compare_exchange_n(&d[i], &old, made, false, __ATOMIC_RELAXED,        \
+                                                __ATOMIC_RELAXED));                                \
         }                                                                                          \
     } while (0)
 
 void vg_reduce(uint8_t *dst, const uint8_t *src, size_t bytes, int red, int type) {
     switch (ptx_types[type].bits) {
-    case 8: REDUCE(uint8_t); break;
-    case 16: REDUCE(uint16_t); break;
-    case 32: REDUCE(uint32_t); break;
-    default: REDUCE(uint64_t); break;
+    case 8:
+        REDUCE(uint8_t);
+        break;
+    case 16:
+        REDUCE(uint16_t);
+        break;
+    case 32:
+        REDUCE(uint32_t);
+        break;
+    default:
+        REDUCE(uint64_t);
+        break;
     }
 }
 
-// ---- queue and completion -------------------------------------------------------------------------
+// ---- queue and completion
+// -------------------------------------------------------------------------
 
 vg_bulk *vg_bulk_new(vg_warp *w, const vg_inst *in, uint32_t lane) {
     vg_bulk *o = vg_issuer_of(w) ? calloc(1, sizeof *o) : NULL;
@@ -108,7 +142,8 @@ void vg_bulk_lease(vg_bulk *o, vg_block *owner, int space, uint64_t at, uint64_t
         o->ticket = t;
         o->cap_ticket = cap;
     }
-    uint64_t id = vg_san_async(o->warp, o->in, owner, space, at, bytes, use, o->tensor ? "tensor copy" : "bulk copy");
+    uint64_t id = vg_san_async(o->warp, o->in, owner, space, at, bytes, use,
+                               o->tensor ? "tensor copy" : "bulk copy");
     o->ticket[o->nticket++] = (struct vg_ticket){id, owner, use == VG_READ};
 }
 
@@ -117,7 +152,8 @@ static void end_leases(vg_bulk *o, bool writes_too) {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < o->nticket; i++) {
         const struct vg_ticket t = o->ticket[i];
-        if (!t.reads && !writes_too) o->ticket[kept++] = t;
+        if (!t.reads && !writes_too)
+            o->ticket[kept++] = t;
         else {
             vg_block *bar = o->bar_owner ? o->bar_owner : t.reads ? o->warp->block : t.owner;
             vg_san_async_end(o->warp, t.id, !o->by_group, o->by_group ? NULL : bar, o->bar_offset);
@@ -130,9 +166,11 @@ void vg_bulk_issue(vg_bulk *o) {
     vg_block *b = o->warp->block;
     vg_agents *g = b->async;
     if (vg_sane(o->warp) && !o->by_group) {
-        if (o->bar_owner) vg_san_mbarrier_use(o->warp, o->in, o->lane, o->bar_owner, o->bar_offset, true);
+        if (o->bar_owner)
+            vg_san_mbarrier_use(o->warp, o->in, o->lane, o->bar_owner, o->bar_offset, true);
         for (uint32_t m = o->bar_owner ? 0 : o->targets; m; m &= m - 1) {
-            vg_san_mbarrier_use(o->warp, o->in, o->lane, b->cluster->block[__builtin_ctz(m)], o->bar_offset, true);
+            vg_san_mbarrier_use(o->warp, o->in, o->lane, b->cluster->block[__builtin_ctz(m)],
+                                o->bar_offset, true);
         }
     }
     if (o->by_group) o->group = ((vg_issuer *)o->warp->async)->bulk_group[o->lane];
@@ -150,14 +188,19 @@ static uint8_t *staging(vg_bulk *o) {
 void vg_bulk_read(vg_bulk *o) {
     if (o->has_read || !staging(o)) return;
     o->has_read = true;
-    if (!o->tensor) memcpy(o->data, o->src, o->bytes);
-    else if (o->tensor_load) vg_tensor_load(o);
-    else vg_tensor_fetch(o);
+    if (!o->tensor)
+        memcpy(o->data, o->src, o->bytes);
+    else if (o->tensor_load)
+        vg_tensor_load(o);
+    else
+        vg_tensor_fetch(o);
 }
 
 static void put(vg_bulk *o, uint8_t *dst, const uint8_t *from) {
-    if (o->red) vg_reduce(dst, from, o->bytes, o->red, o->type);
-    else memmove(dst, from, o->bytes);
+    if (o->red)
+        vg_reduce(dst, from, o->bytes, o->red, o->type);
+    else
+        memmove(dst, from, o->bytes);
 }
 
 void vg_bulk_write(vg_bulk *o) {
@@ -171,14 +214,18 @@ void vg_bulk_write(vg_bulk *o) {
     const uint8_t *from = o->has_read ? o->data : o->src;
     vg_cluster *c = o->warp->block->cluster;
     if (!o->targets) {
-        if (o->tensor) vg_tensor_store(o);
-        else put(o, o->dst, from);
+        if (o->tensor)
+            vg_tensor_store(o);
+        else
+            put(o, o->dst, from);
     }
     for (uint32_t m = o->targets; m; m &= m - 1) {
         vg_block *to = c->block[__builtin_ctz(m)];
         if (!to) continue;
-        if (o->tensor) vg_tensor_place(o, to->shared, o->dst_offset);
-        else put(o, to->shared + o->dst_offset, from);
+        if (o->tensor)
+            vg_tensor_place(o, to->shared, o->dst_offset);
+        else
+            put(o, to->shared + o->dst_offset, from);
     }
     o->has_read = true;
     if (o->by_group) {
@@ -187,11 +234,14 @@ void vg_bulk_write(vg_bulk *o) {
     }
     // A phase that completes may let the program reuse everything: the leases end first.
     end_leases(o, true);
-    if (o->bar_owner) vg_mbar_bytes(o->warp, o->in, o->lane, o->bar_owner, o->bar_offset, -(int64_t)o->bytes);
+    if (o->bar_owner)
+        vg_mbar_bytes(o->warp, o->in, o->lane, o->bar_owner, o->bar_offset, -(int64_t)o->bytes);
     else {
         for (uint32_t m = o->targets; m; m &= m - 1) {
             vg_block *to = c->block[__builtin_ctz(m)];
-            if (to && !vg_mbar_bytes(o->warp, o->in, o->lane, to, o->bar_offset, -(int64_t)o->bytes)) break;
+            if (to &&
+                !vg_mbar_bytes(o->warp, o->in, o->lane, to, o->bar_offset, -(int64_t)o->bytes))
+                break;
         }
     }
     vg_bulk_unlink(g, o);
@@ -231,19 +281,20 @@ static enum vg_next wait(vg_warp *w, const vg_inst *in, uint32_t mask) {
 }
 
 typedef struct {
-    int64_t dst, src, bar;      // offsets of the addresses
+    int64_t dst, src, bar; // offsets of the addresses
     bool wide_dst, wide_src, wide_bar;
     bool to_global, from_shared, multicast;
     uint8_t red, type;
 } bulk_args;
 
 static uint64_t address(vg_warp *w, vg_row r, bool wide, int64_t offset, uint32_t lane) {
-    return wide ? VG_ROW64(w, r)[lane] + (uint64_t)offset : (uint32_t)(VG_ROW32(w, r)[lane] + (uint64_t)offset);
+    return wide ? VG_ROW64(w, r)[lane] + (uint64_t)offset
+                : (uint32_t)(VG_ROW32(w, r)[lane] + (uint64_t)offset);
 }
 
 /// Host address in shared memory; its block and offset there.
-static uint8_t *shared_at(vg_warp *w, const vg_inst *in, uint32_t lane, uint64_t a, uint32_t n, uint32_t align, int use,
-                          vg_block **owner, uint32_t *offset) {
+static uint8_t *shared_at(vg_warp *w, const vg_inst *in, uint32_t lane, uint64_t a, uint32_t n,
+                          uint32_t align, int use, vg_block **owner, uint32_t *offset) {
     int space = PTX_SHARED_CLUSTER;
     *owner = NULL;
     uint8_t *p = vg_resolve(w, in, lane, a, n, align, use, &space, owner);
@@ -256,7 +307,9 @@ bool vg_bulk_targets(vg_warp *w, const vg_inst *in, uint32_t lane, uint32_t mask
     vg_cluster *c = w->block->cluster;
     bool fits = mask != 0 && (c->nblocks >= 32 || mask >> c->nblocks == 0);
     for (uint32_t m = fits ? mask : 0; m; m &= m - 1) fits &= c->block[__builtin_ctz(m)] != NULL;
-    if (!fits) vg_fail(w, in, lane, VG_LAUNCH_FAILED, "multicast mask 0x%x names blocks that the cluster of %u lacks", mask, c->nblocks);
+    if (!fits)
+        vg_fail(w, in, lane, VG_LAUNCH_FAILED,
+                "multicast mask 0x%x names blocks that the cluster of %u lacks", mask, c->nblocks);
     return fits;
 }
 
@@ -264,8 +317,11 @@ static enum vg_next bulk(vg_warp *w, const vg_inst *in, uint32_t mask) {
     const bulk_args *x = in->aux;
     for (uint32_t m = mask; m; m &= m - 1) {
         uint32_t l = (uint32_t)__builtin_ctz(m), n = VG_ROW32(w, in->s[2])[l];
-        uint64_t dst = address(w, in->s[0], x->wide_dst, x->dst, l), src = address(w, in->s[1], x->wide_src, x->src, l);
-        if (n % 16) return vg_fail(w, in, l, VG_MISALIGNED, "a bulk copy of %u bytes, not a multiple of 16", n);
+        uint64_t dst = address(w, in->s[0], x->wide_dst, x->dst, l),
+                 src = address(w, in->s[1], x->wide_src, x->src, l);
+        if (n % 16)
+            return vg_fail(w, in, l, VG_MISALIGNED, "a bulk copy of %u bytes, not a multiple of 16",
+                           n);
         if (n == 0) continue;
         vg_bulk *o = vg_bulk_new(w, in, l);
         if (!o) return vg_no_memory(w, in);
@@ -274,19 +330,25 @@ static enum vg_next bulk(vg_warp *w, const vg_inst *in, uint32_t mask) {
         o->type = x->type;
         vg_block *to = NULL, *owner = NULL;
         int space = PTX_GLOBAL;
-        if (x->from_shared) o->src = shared_at(w, in, l, src, n, 16, VG_READ, &o->src_owner, &o->src_offset);
-        else o->src = vg_resolve(w, in, l, src, n, 16, VG_READ, &space, &owner);
+        if (x->from_shared)
+            o->src = shared_at(w, in, l, src, n, 16, VG_READ, &o->src_owner, &o->src_offset);
+        else
+            o->src = vg_resolve(w, in, l, src, n, 16, VG_READ, &space, &owner);
         space = PTX_GLOBAL;
-        if (o->src && x->to_global) o->dst = vg_resolve(w, in, l, dst, n, 16, VG_WRITE, &space, &owner);
-        else if (o->src) o->dst = shared_at(w, in, l, dst, n, 16, VG_WRITE, &to, &o->dst_offset);
+        if (o->src && x->to_global)
+            o->dst = vg_resolve(w, in, l, dst, n, 16, VG_WRITE, &space, &owner);
+        else if (o->src)
+            o->dst = shared_at(w, in, l, dst, n, 16, VG_WRITE, &to, &o->dst_offset);
         bool good = o->src && o->dst;
-        if (good && x->to_global) o->by_group = true;
+        if (good && x->to_global)
+            o->by_group = true;
         else if (good) {
             uint64_t bar = address(w, in->s[3], x->wide_bar, x->bar, l);
             good = shared_at(w, in, l, bar, 8, 8, VG_ATOMIC, &o->bar_owner, &o->bar_offset) != NULL;
             o->targets = 1u << to->rank;
             if (good && o->bar_owner != to) {
-                vg_fail(w, in, l, VG_LAUNCH_FAILED, "the copy and its mbarrier are in different blocks of the cluster");
+                vg_fail(w, in, l, VG_LAUNCH_FAILED,
+                        "the copy and its mbarrier are in different blocks of the cluster");
                 good = false;
             }
             if (good && x->multicast) {
@@ -300,12 +362,15 @@ static enum vg_next bulk(vg_warp *w, const vg_inst *in, uint32_t mask) {
             return VG_STOP;
         }
         if (vg_sane(w)) {
-            if (x->from_shared) vg_bulk_lease(o, o->src_owner, PTX_SHARED, o->src_offset, n, VG_READ);
-            else vg_bulk_lease(o, NULL, PTX_GLOBAL, src, n, VG_READ);
-            if (x->to_global) vg_bulk_lease(o, NULL, PTX_GLOBAL, dst, n, x->red ? VG_ATOMIC : VG_WRITE);
+            if (x->from_shared)
+                vg_bulk_lease(o, o->src_owner, PTX_SHARED, o->src_offset, n, VG_READ);
+            else
+                vg_bulk_lease(o, NULL, PTX_GLOBAL, src, n, VG_READ);
+            if (x->to_global)
+                vg_bulk_lease(o, NULL, PTX_GLOBAL, dst, n, x->red ? VG_ATOMIC : VG_WRITE);
             for (uint32_t t = o->targets; t; t &= t - 1) {
-                vg_bulk_lease(o, w->block->cluster->block[__builtin_ctz(t)], PTX_SHARED, o->dst_offset, n,
-                              x->red ? VG_ATOMIC : VG_WRITE);
+                vg_bulk_lease(o, w->block->cluster->block[__builtin_ctz(t)], PTX_SHARED,
+                              o->dst_offset, n, x->red ? VG_ATOMIC : VG_WRITE);
             }
         }
         vg_bulk_issue(o);
@@ -319,8 +384,11 @@ static enum vg_next prefetch(vg_warp *w, const vg_inst *in, uint32_t mask) {
         uint32_t l = (uint32_t)__builtin_ctz(m), n = VG_ROW32(w, in->s[2])[l];
         int space = PTX_GLOBAL;
         vg_block *owner = NULL;
-        if (n % 16) return vg_fail(w, in, l, VG_MISALIGNED, "a bulk prefetch of %u bytes, not a multiple of 16", n);
-        if (n && !vg_resolve(w, in, l, address(w, in->s[1], x->wide_src, x->src, l), n, 16, VG_READ, &space, &owner)) {
+        if (n % 16)
+            return vg_fail(w, in, l, VG_MISALIGNED,
+                           "a bulk prefetch of %u bytes, not a multiple of 16", n);
+        if (n && !vg_resolve(w, in, l, address(w, in->s[1], x->wide_src, x->src, l), n, 16, VG_READ,
+                             &space, &owner)) {
             return VG_STOP;
         }
     }
@@ -329,7 +397,8 @@ static enum vg_next prefetch(vg_warp *w, const vg_inst *in, uint32_t mask) {
 
 // ---- decoding -----------------------------------------------------------------------------------
 
-static const char *const reductions[] = {"add", "min", "max", "inc", "dec", "and", "or", "xor", NULL};
+static const char *const reductions[] = {"add", "min", "max", "inc", "dec",
+                                         "and", "or",  "xor", NULL};
 
 /// The reduction among the modifiers, or none with a failure.
 int vgd_reduction(vg_decoder *d) {
@@ -341,10 +410,17 @@ int vgd_reduction(vg_decoder *d) {
 bool vg_reduces(int red, int type) {
     const ptx_type_info *t = &ptx_types[type];
     switch (red) {
-    case VG_RED_ADD: return t->bits >= 16 && (t->kind == PTX_K_FLOAT || t->kind == PTX_K_UINT || t->kind == PTX_K_INT);
-    case VG_RED_MIN: case VG_RED_MAX: return t->bits >= 16 && t->kind != PTX_K_BITS && type != PTX_f32 && type != PTX_f64;
-    case VG_RED_INC: case VG_RED_DEC: return type == PTX_u32;
-    default: return t->kind != PTX_K_FLOAT && t->bits >= 32;
+    case VG_RED_ADD:
+        return t->bits >= 16 &&
+               (t->kind == PTX_K_FLOAT || t->kind == PTX_K_UINT || t->kind == PTX_K_INT);
+    case VG_RED_MIN:
+    case VG_RED_MAX:
+        return t->bits >= 16 && t->kind != PTX_K_BITS && type != PTX_f32 && type != PTX_f64;
+    case VG_RED_INC:
+    case VG_RED_DEC:
+        return type == PTX_u32;
+    default:
+        return t->kind != PTX_K_FLOAT && t->bits >= 32;
     }
 }
 
@@ -374,7 +450,8 @@ void vgd_bulk(vg_decoder *d, vg_inst *out) {
     if (vgd_mod(d, "wait_group")) {
         out->sub = vgd_mod(d, "read");
         if (!vgd_count(d, 1, 1)) return;
-        if (opnd[0].kind != PTX_O_INT || opnd[0].integer < 0) vgd_fail(d, "wait_group takes a count of groups");
+        if (opnd[0].kind != PTX_O_INT || opnd[0].integer < 0)
+            vgd_fail(d, "wait_group takes a count of groups");
         out->imm = opnd[0].integer;
         out->run = wait;
         return;
@@ -384,7 +461,8 @@ void vgd_bulk(vg_decoder *d, vg_inst *out) {
         return;
     }
     bulk_args *x = vgd_alloc(d, sizeof *x);
-    bool reduces = vgd_mod(d, "reduce"), global = vgd_mod(d, "global"), cluster = vgd_mod(d, "shared::cluster");
+    bool reduces = vgd_mod(d, "reduce"), global = vgd_mod(d, "global"),
+         cluster = vgd_mod(d, "shared::cluster");
     bool cta = vgd_mod(d, "shared::cta");
     x->from_shared = cta && (global || cluster);
     // global is the source when it comes after a shared space, else the destination
@@ -402,13 +480,15 @@ void vgd_bulk(vg_decoder *d, vg_inst *out) {
         return;
     }
     x->multicast = !x->to_global && !x->from_shared && vgd_mod(d, "multicast::cluster");
-    uint32_t policy = vgd_mod(d, "L2::cache_hint"), n = (x->to_global ? 3u : 4u) + x->multicast + policy;
+    uint32_t policy = vgd_mod(d, "L2::cache_hint"),
+             n = (x->to_global ? 3u : 4u) + x->multicast + policy;
     if (reduces) {
         x->red = (uint8_t)vgd_reduction(d);
         vgd_mod(d, "noftz");
         int t = vgd_type(d, 0);
         x->type = (uint8_t)t;
-        if (!d->failed && !vg_reduces(x->red, t)) vgd_fail(d, "this reduction is not defined on .%s", ptx_types[t].name);
+        if (!d->failed && !vg_reduces(x->red, t))
+            vgd_fail(d, "this reduction is not defined on .%s", ptx_types[t].name);
     }
     if (!vgd_count(d, n, n)) return;
     out->s[0] = vgd_address(d, &opnd[0], &x->wide_dst, &x->dst);

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// mbarriers: phase, pending arrivals and transaction bytes, kept beside shared memory; the 8 bytes there
-// hold a copy, by which a barrier that somebody overwrote is noticed.
+// mbarriers: phase, pending arrivals and transaction bytes, kept beside shared memory; the 8 bytes
+// there hold a copy, by which a barrier that somebody overwrote is noticed.
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include "runtime/vgpu/async.h"
 
 #define MAX_COUNT ((1u << 20) - 1)
-#define PATIENCE 64u      // failed polls before open operations are pushed
-#define SPINNING 4096u    // failed polls before the warp counts as waiting
+#define PATIENCE 64u   // failed polls before open operations are pushed
+#define SPINNING 4096u // failed polls before the warp counts as waiting
 
 enum { A_EXPECT = 1, A_DROP = 2, A_NO_COMPLETE = 4, A_STATE = 8 };
 
@@ -55,9 +55,11 @@ static void publish(vg_block *owner, vg_mbar *b) {
     memcpy(owner->shared + b->at, &b->word, 8);
 }
 
-static enum vg_next misuse(vg_warp *w, const vg_inst *in, uint32_t lane, uint32_t at, const char *what) {
+static enum vg_next misuse(vg_warp *w, const vg_inst *in, uint32_t lane, uint32_t at,
+                           const char *what) {
     if (vg_sane(w)) {
-        vg_report_defect(w, in, lane, VG_D_mbarrier, NULL, NULL, "mbarrier at shared address 0x%x: %s", at, what);
+        vg_report_defect(w, in, lane, VG_D_mbarrier, NULL, NULL,
+                         "mbarrier at shared address 0x%x: %s", at, what);
     }
     return vg_fail(w, in, lane, VG_LAUNCH_FAILED, "mbarrier at shared address 0x%x: %s", at, what);
 }
@@ -93,14 +95,15 @@ static bool settle(vg_warp *w, const vg_inst *in, uint32_t lane, vg_block *owner
     return true;
 }
 
-static bool arrive(vg_warp *w, const vg_inst *in, uint32_t lane, vg_block *owner, uint32_t at, uint32_t count,
-                   int64_t expect, uint8_t flags, uint64_t *state) {
+static bool arrive(vg_warp *w, const vg_inst *in, uint32_t lane, vg_block *owner, uint32_t at,
+                   uint32_t count, int64_t expect, uint8_t flags, uint64_t *state) {
     vg_mbar *b = valid(w, in, lane, owner, at);
     if (!b) return false;
     if (state) *state = state_of(b);
     char text[120];
     if (count > b->pending) {
-        snprintf(text, sizeof text, "%u arrivals on a phase that misses %u of %u", count, b->pending, b->expected);
+        snprintf(text, sizeof text, "%u arrivals on a phase that misses %u of %u", count,
+                 b->pending, b->expected);
         misuse(w, in, lane, at, text);
         return false;
     }
@@ -118,23 +121,26 @@ static bool arrive(vg_warp *w, const vg_inst *in, uint32_t lane, vg_block *owner
     return settle(w, in, lane, owner, b);
 }
 
-bool vg_mbar_arrive(vg_warp *w, const vg_inst *in, uint32_t lane, vg_block *owner, uint32_t at, uint32_t count,
-                    int64_t expect, uint64_t *state) {
+bool vg_mbar_arrive(vg_warp *w, const vg_inst *in, uint32_t lane, vg_block *owner, uint32_t at,
+                    uint32_t count, int64_t expect, uint64_t *state) {
     return arrive(w, in, lane, owner, at, count, expect, 0, state);
 }
 
-bool vg_mbar_bytes(vg_warp *w, const vg_inst *in, uint32_t lane, vg_block *owner, uint32_t at, int64_t bytes) {
+bool vg_mbar_bytes(vg_warp *w, const vg_inst *in, uint32_t lane, vg_block *owner, uint32_t at,
+                   int64_t bytes) {
     vg_mbar *b = valid(w, in, lane, owner, at);
     if (!b) return false;
     b->tx += bytes;
     if (b->tx > MAX_COUNT || b->tx < -(int64_t)MAX_COUNT) {
-        misuse(w, in, lane, at, b->tx > 0 ? "transaction count overflows" : "transaction count underflows");
+        misuse(w, in, lane, at,
+               b->tx > 0 ? "transaction count overflows" : "transaction count underflows");
         return false;
     }
     return settle(w, in, lane, owner, b);
 }
 
-bool vg_mbar_pending_add(vg_warp *w, const vg_inst *in, uint32_t lane, vg_block *owner, uint32_t at) {
+bool vg_mbar_pending_add(vg_warp *w, const vg_inst *in, uint32_t lane, vg_block *owner,
+                         uint32_t at) {
     vg_mbar *b = valid(w, in, lane, owner, at);
     if (!b) return false;
     if (b->pending == MAX_COUNT) {
@@ -172,7 +178,8 @@ void vg_mbar_force(vg_block *owner, uint32_t at) {
 
 // ---- executors ----------------------------------------------------------------------------------
 
-static bool place(vg_warp *w, const vg_inst *in, uint32_t lane, int use, vg_block **owner, uint32_t *at) {
+static bool place(vg_warp *w, const vg_inst *in, uint32_t lane, int use, vg_block **owner,
+                  uint32_t *at) {
     const bar_args *x = in->aux;
     uint64_t a = x->wide ? VG_ROW64(w, in->s[0])[lane] + (uint64_t)x->offset
                          : (uint32_t)(VG_ROW32(w, in->s[0])[lane] + (uint64_t)x->offset);
@@ -181,7 +188,8 @@ static bool place(vg_warp *w, const vg_inst *in, uint32_t lane, int use, vg_bloc
     uint8_t *p = vg_resolve(w, in, lane, a, 8, 8, use, &space, owner);
     if (!p) return false;
     if (space != PTX_SHARED && space != PTX_SHARED_CLUSTER) {
-        vg_fail(w, in, lane, VG_ILLEGAL_ADDRESS, "an mbarrier lies in shared memory, and 0x%" PRIx64 " does not", a);
+        vg_fail(w, in, lane, VG_ILLEGAL_ADDRESS,
+                "an mbarrier lies in shared memory, and 0x%" PRIx64 " does not", a);
         return false;
     }
     if (!*owner) *owner = w->block;
@@ -196,7 +204,8 @@ static enum vg_next init(vg_warp *w, const vg_inst *in, uint32_t mask) {
         vg_block *owner;
         if (!place(w, in, l, VG_WRITE, &owner, &at)) return VG_STOP;
         if (owner != w->block) return misuse(w, in, l, at, "initialised by another block");
-        if (count == 0 || count > MAX_COUNT) return misuse(w, in, l, at, "its count must be 1 to 1048575");
+        if (count == 0 || count > MAX_COUNT)
+            return misuse(w, in, l, at, "its count must be 1 to 1048575");
         vg_agents *g = vg_agents_of(owner);
         if (!g || (2 * g->nbar >= g->cap_bar && !grow(g))) return vg_no_memory(w, in);
         vg_mbar *b = slot(g, at);
@@ -228,8 +237,10 @@ static enum vg_next do_arrive(vg_warp *w, const vg_inst *in, uint32_t mask) {
         uint64_t state = 0;
         vg_block *owner;
         if (!place(w, in, l, VG_ATOMIC, &owner, &at)) return VG_STOP;
-        if (x->flags & A_EXPECT) expect = VG_ROW32(w, in->s[1])[l];
-        else if (in->s[1] != VG_NO_ROW) count = VG_ROW32(w, in->s[1])[l];
+        if (x->flags & A_EXPECT)
+            expect = VG_ROW32(w, in->s[1])[l];
+        else if (in->s[1] != VG_NO_ROW)
+            count = VG_ROW32(w, in->s[1])[l];
         if (count == 0) return misuse(w, in, l, at, "an arrival of count 0");
         if (vg_sane(w)) vg_san_mbarrier(w, owner, at, true, false);
         if (!arrive(w, in, l, owner, at, count, expect, x->flags, &state)) return VG_STOP;
@@ -260,7 +271,9 @@ static enum vg_next pending_count(vg_warp *w, const vg_inst *in, uint32_t mask) 
 }
 
 /// The place where a split of the warp notes what it waits for.
-static vg_park *park_of(vg_issuer *i, uint32_t mask) { return &i->park[__builtin_ctz(mask) / 8]; }
+static vg_park *park_of(vg_issuer *i, uint32_t mask) {
+    return &i->park[__builtin_ctz(mask) / 8];
+}
 
 /// Whether the phase that a lane waits for is over; *behind: for so long that its token is void.
 static bool is_over(const bar_args *x, const vg_mbar *b, uint64_t token, bool *behind) {
@@ -304,7 +317,8 @@ static enum vg_next do_wait(vg_warp *w, const vg_inst *in, uint32_t mask) {
         }
         if (again && park->parked && park->at == at && b->phase >= park->phase + 2) behind = true;
         if (behind) {
-            return misuse(w, in, l, at, "the wait is two phases behind: its phase and the one after it are over");
+            return misuse(w, in, l, at,
+                          "the wait is two phases behind: its phase and the one after it are over");
         }
         over |= (uint32_t)done << l;
         if (!done) missing = b;
@@ -321,7 +335,11 @@ static enum vg_next do_wait(vg_warp *w, const vg_inst *in, uint32_t mask) {
         return VG_NEXT;
     }
     if (!again || park->at != missing->at || park->phase != missing->phase) {
-        *park = (vg_park){.pc = w->pc, .mask = mask, .at = missing->at, .owner = w->block, .phase = missing->phase};
+        *park = (vg_park){.pc = w->pc,
+                          .mask = mask,
+                          .at = missing->at,
+                          .owner = w->block,
+                          .phase = missing->phase};
     }
     if (park->polls < SPINNING) park->polls++;
     if (!over && (x->spin || park->polls >= SPINNING)) {
@@ -338,8 +356,10 @@ void vg_async_explain(vg_warp *w, char *out, size_t size) {
     if (!size) return;
     out[0] = 0;
     if (w->why_id >> 32) {
-        snprintf(out, size, "%s", w->why_id == VG_WAIT_WARPGROUP ? "the other warps of its warpgroup, which have not issued the same wgmma"
-                                                                 : "registers that no other warp of the block releases");
+        snprintf(out, size, "%s",
+                 w->why_id == VG_WAIT_WARPGROUP
+                     ? "the other warps of its warpgroup, which have not issued the same wgmma"
+                     : "registers that no other warp of the block releases");
         return;
     }
     vg_mbar *b = vg_mbar_find(w->block, (uint32_t)w->why_id);
@@ -349,10 +369,12 @@ void vg_async_explain(vg_warp *w, char *out, size_t size) {
     }
     int n = snprintf(out, size, "mbarrier at 0x%x, phase %" PRIu64 ":", b->at, b->phase);
     if (n > 0 && (size_t)n < size && b->pending) {
-        n += snprintf(out + n, size - (size_t)n, " %u of %u arrival%s", b->pending, b->expected, b->expected == 1 ? "" : "s");
+        n += snprintf(out + n, size - (size_t)n, " %u of %u arrival%s", b->pending, b->expected,
+                      b->expected == 1 ? "" : "s");
     }
     if (n > 0 && (size_t)n < size && b->tx) {
-        n += snprintf(out + n, size - (size_t)n, "%s %" PRId64 " bytes", b->pending ? " and" : "", b->tx);
+        n += snprintf(out + n, size - (size_t)n, "%s %" PRId64 " bytes", b->pending ? " and" : "",
+                      b->tx);
     }
     if (n > 0 && (size_t)n < size) snprintf(out + n, size - (size_t)n, " missing");
 }
@@ -365,10 +387,11 @@ static int label_at(const ptx_func *f, const ptx_opnd *o) {
     return -1;
 }
 
-/// Whether a failed wait comes straight back to itself, over instructions that only steer: then nothing
-/// but others can end the loop.
+/// Whether a failed wait comes straight back to itself, over instructions that only steer: then
+/// nothing but others can end the loop.
 static bool comes_back(const ptx_func *f, uint32_t from, uint32_t home, int fuel) {
-    static const char *const steer[] = {"setp", "selp", "mov", "not", "xor", "and", "or", "nanosleep", "cvt"};
+    static const char *const steer[] = {"setp", "selp", "mov",       "not", "xor",
+                                        "and",  "or",   "nanosleep", "cvt"};
     for (uint32_t at = from; at < f->ninst && fuel > 0; at++, fuel--) {
         if (at == home) return true;
         const ptx_inst *i = &f->inst[at];
@@ -383,15 +406,18 @@ static bool comes_back(const ptx_func *f, uint32_t from, uint32_t home, int fuel
             continue;
         }
         bool steers = false;
-        for (size_t k = 0; k < sizeof steer / sizeof *steer; k++) steers |= strcmp(i->op, steer[k]) == 0;
+        for (size_t k = 0; k < sizeof steer / sizeof *steer; k++)
+            steers |= strcmp(i->op, steer[k]) == 0;
         if (!steers) return false;
     }
     return false;
 }
 
 static void decode_address(vg_decoder *d, vg_inst *out, bar_args *x, const ptx_opnd *o) {
-    if (vgd_mod(d, "shared::cluster")) x->space = PTX_SHARED_CLUSTER;
-    else x->space = vgd_mod(d, "shared") || vgd_mod(d, "shared::cta") ? PTX_SHARED : PTX_GENERIC;
+    if (vgd_mod(d, "shared::cluster"))
+        x->space = PTX_SHARED_CLUSTER;
+    else
+        x->space = vgd_mod(d, "shared") || vgd_mod(d, "shared::cta") ? PTX_SHARED : PTX_GENERIC;
     out->s[0] = vgd_address(d, o, &x->wide, &x->offset);
 }
 
@@ -427,8 +453,10 @@ static void decode_arrive(vg_decoder *d, vg_inst *out, bar_args *x, bool drop) {
         return;
     }
     decode_address(d, out, x, &o[first]);
-    if (first + 1 < d->in->nopnd) out->s[1] = vgd_source(d, &o[first + 1], PTX_u32);
-    else if (x->flags & (A_EXPECT | A_NO_COMPLETE)) vgd_fail(d, "mbarrier.arrive lacks its count");
+    if (first + 1 < d->in->nopnd)
+        out->s[1] = vgd_source(d, &o[first + 1], PTX_u32);
+    else if (x->flags & (A_EXPECT | A_NO_COMPLETE))
+        vgd_fail(d, "mbarrier.arrive lacks its count");
     out->run = do_arrive;
 }
 
@@ -442,9 +470,12 @@ void vgd_mbarrier(vg_decoder *d, vg_inst *out) {
     vgd_mod(d, "b64");
     vgd_one_of(d, scope);
     const char *what = d->in->nmod ? d->in->mod[0] : "";
-    if (strcmp(what, "test_wait") == 0 || strcmp(what, "try_wait") == 0) decode_wait(d, out, x);
-    else if (vgd_mod(d, "arrive")) decode_arrive(d, out, x, false);
-    else if (vgd_mod(d, "arrive_drop")) decode_arrive(d, out, x, true);
+    if (strcmp(what, "test_wait") == 0 || strcmp(what, "try_wait") == 0)
+        decode_wait(d, out, x);
+    else if (vgd_mod(d, "arrive"))
+        decode_arrive(d, out, x, false);
+    else if (vgd_mod(d, "arrive_drop"))
+        decode_arrive(d, out, x, true);
     else if (vgd_mod(d, "init")) {
         if (!vgd_count(d, 2, 2)) return;
         decode_address(d, out, x, &o[0]);
@@ -467,5 +498,6 @@ void vgd_mbarrier(vg_decoder *d, vg_inst *out) {
         out->d[0] = vgd_result(d, &o[0], PTX_u32);
         out->s[1] = vgd_source(d, &o[1], PTX_b64);
         out->run = pending_count;
-    } else vgd_fail(d, "mbarrier.%s is not known", what);
+    } else
+        vgd_fail(d, "mbarrier.%s is not known", what);
 }

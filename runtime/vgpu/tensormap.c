@@ -9,8 +9,8 @@
 typedef struct {
     uint64_t magic, base;
     uint64_t stride[4];
-    uint32_t last[5];           // extents less 1: they go to 2^32
-    uint16_t box[5];            // im2col: channels, pixels
+    uint32_t last[5]; // extents less 1: they go to 2^32
+    uint16_t box[5];  // im2col: channels, pixels
     uint8_t step[5];
     uint8_t type, rank, swizzle, nan_fill, im2col;
     int16_t lower[3], upper[3];
@@ -18,26 +18,38 @@ typedef struct {
 _Static_assert(sizeof(encoded) <= 128, "a tensor map has 128 bytes");
 
 /// Element types in the driver's order.
-static const uint8_t types[] = {PTX_u8, PTX_u16, PTX_u32, PTX_s32, PTX_u64, PTX_s64, PTX_f16, PTX_f32, PTX_f64,
-                                PTX_bf16, PTX_f32, PTX_f32, PTX_f32};
+static const uint8_t types[] = {PTX_u8,  PTX_u16, PTX_u32,  PTX_s32, PTX_u64, PTX_s64, PTX_f16,
+                                PTX_f32, PTX_f64, PTX_bf16, PTX_f32, PTX_f32, PTX_f32};
 
-static bool is_multiple(uint64_t x, uint64_t n) { return x % n == 0; }
+static bool is_multiple(uint64_t x, uint64_t n) {
+    return x % n == 0;
+}
 
 /// Everything that both modes have in common.
-static int encode(encoded *e, const void *map, int type, uint32_t rank, const void *address, const uint64_t *dims,
-                  const uint64_t *strides, const uint32_t *steps, int interleave, int swizzle, int l2, int oob) {
+static int encode(encoded *e, const void *map, int type, uint32_t rank, const void *address,
+                  const uint64_t *dims, const uint64_t *strides, const uint32_t *steps,
+                  int interleave, int swizzle, int l2, int oob) {
     const int invalid = VG_INVALID_VALUE;
-    if (!map || !is_multiple((uint64_t)(uintptr_t)map, 64) || !dims || !steps || (rank > 1 && !strides)) return invalid;
-    if (type < 0 || (size_t)type >= sizeof types / sizeof *types || rank < 1 || rank > 5) return invalid;
-    if (interleave < 0 || interleave > 2 || swizzle < 0 || swizzle > 3 || l2 < 0 || l2 > 3 || oob < 0 || oob > 1) return invalid;
+    if (!map || !is_multiple((uint64_t)(uintptr_t)map, 64) || !dims || !steps ||
+        (rank > 1 && !strides))
+        return invalid;
+    if (type < 0 || (size_t)type >= sizeof types / sizeof *types || rank < 1 || rank > 5)
+        return invalid;
+    if (interleave < 0 || interleave > 2 || swizzle < 0 || swizzle > 3 || l2 < 0 || l2 > 3 ||
+        oob < 0 || oob > 1)
+        return invalid;
     if (interleave && rank < 3) return invalid;
     if (interleave == 2 && swizzle != 1) return invalid;
     const unsigned align = interleave == 2 ? 32 : 16;
     const ptx_type_info *t = &ptx_types[types[type]];
     if (!address || !is_multiple((uint64_t)(uintptr_t)address, align)) return invalid;
     if (oob && t->kind != PTX_K_FLOAT) return invalid;
-    *e = (encoded){.magic = MAGIC, .base = (uint64_t)(uintptr_t)address, .type = types[type], .rank = (uint8_t)rank,
-                   .swizzle = (uint8_t)swizzle, .nan_fill = (uint8_t)oob};
+    *e = (encoded){.magic = MAGIC,
+                   .base = (uint64_t)(uintptr_t)address,
+                   .type = types[type],
+                   .rank = (uint8_t)rank,
+                   .swizzle = (uint8_t)swizzle,
+                   .nan_fill = (uint8_t)oob};
     for (uint32_t i = 0; i < rank; i++) {
         if (dims[i] < 1 || dims[i] > 1ull << 32 || steps[i] < 1 || steps[i] > 8) return invalid;
         e->last[i] = (uint32_t)(dims[i] - 1);
@@ -56,10 +68,12 @@ static bool fits(const encoded *e, uint64_t elements) {
 }
 
 int vg_tensor_map_encode(void *map128, int type, uint32_t rank, void *address, const uint64_t *dims,
-                         const uint64_t *strides, const uint32_t *box, const uint32_t *element_strides,
-                         int interleave, int swizzle, int l2_promotion, int oob_fill) {
+                         const uint64_t *strides, const uint32_t *box,
+                         const uint32_t *element_strides, int interleave, int swizzle,
+                         int l2_promotion, int oob_fill) {
     encoded e;
-    int s = encode(&e, map128, type, rank, address, dims, strides, element_strides, interleave, swizzle, l2_promotion, oob_fill);
+    int s = encode(&e, map128, type, rank, address, dims, strides, element_strides, interleave,
+                   swizzle, l2_promotion, oob_fill);
     if (s != VG_OK) return s;
     if (!box) return VG_INVALID_VALUE;
     for (uint32_t i = 0; i < rank; i++) {
@@ -72,17 +86,22 @@ int vg_tensor_map_encode(void *map128, int type, uint32_t rank, void *address, c
     return VG_OK;
 }
 
-int vg_tensor_map_encode_im2col(void *map128, int type, uint32_t rank, void *address, const uint64_t *dims,
-                                const uint64_t *strides, const int *lower, const int *upper, uint32_t channels,
-                                uint32_t pixels, const uint32_t *element_strides, int interleave, int swizzle,
+int vg_tensor_map_encode_im2col(void *map128, int type, uint32_t rank, void *address,
+                                const uint64_t *dims, const uint64_t *strides, const int *lower,
+                                const int *upper, uint32_t channels, uint32_t pixels,
+                                const uint32_t *element_strides, int interleave, int swizzle,
                                 int l2_promotion, int oob_fill) {
     encoded e;
-    int s = encode(&e, map128, type, rank, address, dims, strides, element_strides, interleave, swizzle, l2_promotion, oob_fill);
+    int s = encode(&e, map128, type, rank, address, dims, strides, element_strides, interleave,
+                   swizzle, l2_promotion, oob_fill);
     if (s != VG_OK) return s;
-    if (rank < 3 || !lower || !upper || channels < 1 || channels > 256 || pixels < 1 || pixels > 1024) return VG_INVALID_VALUE;
+    if (rank < 3 || !lower || !upper || channels < 1 || channels > 256 || pixels < 1 ||
+        pixels > 1024)
+        return VG_INVALID_VALUE;
     const int limit = rank == 3 ? 1 << 15 : rank == 4 ? 1 << 7 : 1 << 4;
     for (uint32_t i = 0; i + 2 < rank; i++) {
-        if (lower[i] < -limit || lower[i] >= limit || upper[i] < -limit || upper[i] >= limit) return VG_INVALID_VALUE;
+        if (lower[i] < -limit || lower[i] >= limit || upper[i] < -limit || upper[i] >= limit)
+            return VG_INVALID_VALUE;
         e.lower[i] = (int16_t)lower[i];
         e.upper[i] = (int16_t)upper[i];
     }
@@ -99,9 +118,15 @@ bool vg_tensor_decode(const void *map, vg_tensor *t) {
     encoded e;
     memcpy(&e, map, sizeof e);
     // A map that the program changed must not lead us outside: every field is checked again.
-    if (e.magic != MAGIC || e.rank < 1 || e.rank > 5 || e.type >= PTX_type_count_ || e.swizzle > 3) return false;
-    *t = (vg_tensor){.base = e.base, .rank = e.rank, .type = e.type, .bytes = ptx_types[e.type].bits / 8u,
-                     .swizzle = e.swizzle, .nan_fill = e.nan_fill, .im2col = e.im2col};
+    if (e.magic != MAGIC || e.rank < 1 || e.rank > 5 || e.type >= PTX_type_count_ || e.swizzle > 3)
+        return false;
+    *t = (vg_tensor){.base = e.base,
+                     .rank = e.rank,
+                     .type = e.type,
+                     .bytes = ptx_types[e.type].bits / 8u,
+                     .swizzle = e.swizzle,
+                     .nan_fill = e.nan_fill,
+                     .im2col = e.im2col};
     if (!t->bytes) return false;
     t->stride[0] = t->bytes;
     for (uint32_t i = 0; i < e.rank; i++) {

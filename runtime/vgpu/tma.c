@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tensor copies: boxes of tensors of one to five dimensions, tiled or im2col, between global memory and
-// swizzled shared memory. Boxes are staged as dense rows; what lies outside the tensor is filled or left.
+// Tensor copies: boxes of tensors of one to five dimensions, tiled or im2col, between global memory
+// and swizzled shared memory. Boxes are staged as dense rows; what lies outside the tensor is
+// filled or left.
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +9,9 @@
 
 // ---- boxes --------------------------------------------------------------------------------------
 
-static uint64_t rows_of(const vg_tensor *t) { return t->total / (t->count[0] * t->bytes); }
+static uint64_t rows_of(const vg_tensor *t) {
+    return t->total / (t->count[0] * t->bytes);
+}
 
 /// Coordinates of a row in the dimensions above the first.
 static void tile_row(const vg_bulk *o, uint64_t row, int64_t g[5]) {
@@ -24,7 +27,8 @@ static void pixel_row(const vg_bulk *o, uint64_t row, int64_t g[5]) {
     const vg_tensor *t = o->tensor;
     int64_t carry = (int64_t)row;
     for (uint32_t i = 1; i + 1 < t->rank; i++) {
-        int64_t low = t->lower[i - 1], high = (int64_t)t->dim[i] - 1 + t->upper[i - 1], step = t->step[i];
+        int64_t low = t->lower[i - 1], high = (int64_t)t->dim[i] - 1 + t->upper[i - 1],
+                step = t->step[i];
         int64_t n = high < low ? 1 : (high - low) / step + 1;
         int64_t place = (o->at[i] - low) / step + carry;
         // a start off the grid of steps stays off it until the first wrap
@@ -39,8 +43,10 @@ static void pixel_row(const vg_bulk *o, uint64_t row, int64_t g[5]) {
 vg_tensor_row vg_tensor_at(const vg_bulk *o, uint64_t row) {
     const vg_tensor *t = o->tensor;
     int64_t g[5] = {0};
-    if (t->im2col) pixel_row(o, row, g);
-    else tile_row(o, row, g);
+    if (t->im2col)
+        pixel_row(o, row, g);
+    else
+        tile_row(o, row, g);
     uint64_t at = t->base;
     for (uint32_t i = 1; i < t->rank; i++) {
         if (g[i] < 0 || (uint64_t)g[i] >= t->dim[i]) return (vg_tensor_row){0};
@@ -66,7 +72,8 @@ static uint8_t *global_row(vg_bulk *o, const vg_tensor_row *r) {
     uint8_t *p = vg_global(o->warp->run->gpu, r->at, r->bytes);
     if (!p) {
         vg_fail(o->warp, o->in, o->lane, VG_ILLEGAL_ADDRESS,
-                "the tensor map covers 0x%" PRIx64 ", %u bytes, which nobody allocated", r->at, r->bytes);
+                "the tensor map covers 0x%" PRIx64 ", %u bytes, which nobody allocated", r->at,
+                r->bytes);
     }
     return p;
 }
@@ -97,8 +104,10 @@ bool vg_tensor_store(vg_bulk *o) {
         uint8_t *to = global_row(o, &r);
         if (!to) return false;
         const uint8_t *from = o->data + i * pitch + r.first;
-        if (o->red) vg_reduce(to, from, r.bytes, o->red, o->type);
-        else memcpy(to, from, r.bytes);
+        if (o->red)
+            vg_reduce(to, from, r.bytes, o->red, o->type);
+        else
+            memcpy(to, from, r.bytes);
     }
     return true;
 }
@@ -110,13 +119,15 @@ void vg_tensor_place(const vg_bulk *o, uint8_t *shared, uint32_t offset) {
         memcpy(shared + offset, o->data, n);
         return;
     }
-    for (uint32_t i = 0; i < n; i += 16) memcpy(shared + vg_swizzle(offset + i, mode), o->data + i, 16);
+    for (uint32_t i = 0; i < n; i += 16)
+        memcpy(shared + vg_swizzle(offset + i, mode), o->data + i, 16);
 }
 
 void vg_tensor_fetch(vg_bulk *o) {
     const uint32_t n = (uint32_t)o->bytes, mode = o->tensor->swizzle;
     const uint8_t *shared = o->src_owner->shared;
-    for (uint32_t i = 0; i < n; i += 16) memcpy(o->data + i, shared + vg_swizzle(o->src_offset + i, mode), 16);
+    for (uint32_t i = 0; i < n; i += 16)
+        memcpy(o->data + i, shared + vg_swizzle(o->src_offset + i, mode), 16);
 }
 
 // ---- executors ----------------------------------------------------------------------------------
@@ -124,14 +135,15 @@ void vg_tensor_fetch(vg_bulk *o) {
 enum tensor_op { T_LOAD, T_STORE, T_PREFETCH };
 
 typedef struct {
-    int64_t shared, map, bar;   // offsets of the addresses
+    int64_t shared, map, bar; // offsets of the addresses
     bool wide_shared, wide_map, wide_bar, multicast, im2col;
     uint8_t op, red, dims;
     vg_row at[5], offset[3], mask;
 } tensor_args;
 
 static uint64_t address(vg_warp *w, vg_row r, bool wide, int64_t offset, uint32_t lane) {
-    return wide ? VG_ROW64(w, r)[lane] + (uint64_t)offset : (uint32_t)(VG_ROW32(w, r)[lane] + (uint64_t)offset);
+    return wide ? VG_ROW64(w, r)[lane] + (uint64_t)offset
+                : (uint32_t)(VG_ROW32(w, r)[lane] + (uint64_t)offset);
 }
 
 static vg_tensor *read_map(vg_warp *w, const vg_inst *in, uint32_t lane) {
@@ -147,18 +159,22 @@ static vg_tensor *read_map(vg_warp *w, const vg_inst *in, uint32_t lane) {
         return NULL;
     }
     const char *wrong = NULL;
-    if (!vg_tensor_decode(map, t)) wrong = "the operand is no tensor map";
-    else if (t->rank != x->dims) wrong = "the tensor map has another number of dimensions";
-    else if (x->op != T_STORE && t->im2col != x->im2col) wrong = "the tensor map is of the other mode (tile, im2col)";
-    else if (x->red && !vg_reduces(x->red, t->type)) wrong = "this reduction is not defined on the tensor's elements";
+    if (!vg_tensor_decode(map, t))
+        wrong = "the operand is no tensor map";
+    else if (t->rank != x->dims)
+        wrong = "the tensor map has another number of dimensions";
+    else if (x->op != T_STORE && t->im2col != x->im2col)
+        wrong = "the tensor map is of the other mode (tile, im2col)";
+    else if (x->red && !vg_reduces(x->red, t->type))
+        wrong = "this reduction is not defined on the tensor's elements";
     if (!wrong) return t;
     vg_fail(w, in, lane, VG_ILLEGAL_INSTRUCTION, "%s", wrong);
     free(t);
     return NULL;
 }
 
-static uint8_t *box_in_shared(vg_warp *w, const vg_inst *in, uint32_t lane, const vg_tensor *t, int use,
-                              vg_block **owner, uint32_t *offset) {
+static uint8_t *box_in_shared(vg_warp *w, const vg_inst *in, uint32_t lane, const vg_tensor *t,
+                              int use, vg_block **owner, uint32_t *offset) {
     const tensor_args *x = in->aux;
     int space = PTX_SHARED_CLUSTER;
     uint64_t a = address(w, in->s[0], x->wide_shared, x->shared, lane);
@@ -178,7 +194,8 @@ static void lease_rows(vg_bulk *o, int use) {
     for (uint64_t i = 0; i < n; i++) {
         const vg_tensor_row r = vg_tensor_at(o, i);
         if (!r.bytes) continue;
-        if (bytes && at + bytes == r.at) bytes += r.bytes;
+        if (bytes && at + bytes == r.at)
+            bytes += r.bytes;
         else {
             vg_bulk_lease(o, NULL, PTX_GLOBAL, at, bytes, use);
             at = r.at;
@@ -194,7 +211,8 @@ static bool issue(vg_warp *w, const vg_inst *in, uint32_t l, vg_bulk *o) {
     if (!t) return false;
     for (uint32_t i = 0; i < t->rank; i++) o->at[i] = (int32_t)VG_ROW32(w, x->at[i])[l];
     for (uint32_t i = 0; x->im2col && i + 2 < t->rank; i++)
-        if (x->offset[i] != VG_NO_ROW) o->offset[i] = (int32_t)(VG_ROW32(w, x->offset[i])[l] & 0xffff);
+        if (x->offset[i] != VG_NO_ROW)
+            o->offset[i] = (int32_t)(VG_ROW32(w, x->offset[i])[l] & 0xffff);
     o->bytes = t->total;
     o->red = x->red;
     o->type = t->type;
@@ -212,8 +230,8 @@ static bool issue(vg_warp *w, const vg_inst *in, uint32_t l, vg_bulk *o) {
     int space = PTX_SHARED_CLUSTER;
     if (!box_in_shared(w, in, l, t, VG_WRITE, &to, &o->dst_offset)) return false;
     o->targets = 1u << to->rank;
-    const uint8_t *bar = vg_resolve(w, in, l, address(w, in->s[2], x->wide_bar, x->bar, l), 8, 8, VG_ATOMIC, &space,
-                                    &o->bar_owner);
+    const uint8_t *bar = vg_resolve(w, in, l, address(w, in->s[2], x->wide_bar, x->bar, l), 8, 8,
+                                    VG_ATOMIC, &space, &o->bar_owner);
     if (!bar) return false;
     if (!o->bar_owner) o->bar_owner = w->block;
     o->bar_offset = (uint32_t)(bar - o->bar_owner->shared);
@@ -222,13 +240,15 @@ static bool issue(vg_warp *w, const vg_inst *in, uint32_t l, vg_bulk *o) {
         o->bar_owner = NULL;
         if (!vg_bulk_targets(w, in, l, o->targets)) return false;
     } else if (o->bar_owner != to) {
-        vg_fail(w, in, l, VG_LAUNCH_FAILED, "the copy and its mbarrier are in different blocks of the cluster");
+        vg_fail(w, in, l, VG_LAUNCH_FAILED,
+                "the copy and its mbarrier are in different blocks of the cluster");
         return false;
     }
     if (vg_sane(w)) {
         lease_rows(o, VG_READ);
         for (uint32_t m = o->targets; m; m &= m - 1) {
-            vg_bulk_lease(o, w->block->cluster->block[__builtin_ctz(m)], PTX_SHARED, o->dst_offset, o->bytes, VG_WRITE);
+            vg_bulk_lease(o, w->block->cluster->block[__builtin_ctz(m)], PTX_SHARED, o->dst_offset,
+                          o->bytes, VG_WRITE);
         }
     }
     return true;
@@ -308,7 +328,9 @@ void vgd_tensor(vg_decoder *d, vg_inst *out) {
     uint32_t policy = vgd_mod(d, "L2::cache_hint");
     if (prefetches) {
         vgd_mod(d, "L2");
-        if (!vgd_count(d, 1u + offsets + policy, 1u + offsets + policy) || !decode_map(d, out, x, &o[0])) return;
+        if (!vgd_count(d, 1u + offsets + policy, 1u + offsets + policy) ||
+            !decode_map(d, out, x, &o[0]))
+            return;
         x->op = T_PREFETCH;
         if (offsets) decode_offsets(d, x, &o[1]);
         out->run = prefetch;

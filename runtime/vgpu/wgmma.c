@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Matrix products of warpgroups: collected from the four warps, their operands fetched as rows of 32
-// bytes along K at one moment, multiplied and written to the accumulators at another, in order of issue.
+// Matrix products of warpgroups: collected from the four warps, their operands fetched as rows of
+// 32 bytes along K at one moment, multiplied and written to the accumulators at another, in order
+// of issue.
 #include <stdlib.h>
 #include <string.h>
 #include "runtime/vgpu/alu.h"
@@ -11,9 +12,9 @@
 
 typedef struct {
     uint32_t n, nacc;
-    uint8_t d, a, b;            // types
+    uint8_t d, a, b; // types
     bool rs, ta, tb, neg_a, neg_b, saturate;
-    int8_t scale;               // 0, 1: literal; -1: by the predicate
+    int8_t scale; // 0, 1: literal; -1: by the predicate
     bool scale_not;
     vg_row pred, desc_a, desc_b;
     vg_row frag[4];
@@ -29,9 +30,12 @@ typedef struct {
 } wg_matrix;
 
 static wg_matrix descriptor(uint64_t d, bool mn) {
-    return (wg_matrix){.start = (uint32_t)(d & 0x3fff) << 4, .lead = (uint32_t)(d >> 16 & 0x3fff) << 4,
-                       .stride = (uint32_t)(d >> 32 & 0x3fff) << 4, .base = (uint32_t)(d >> 49 & 7),
-                       .mode = (4 - (uint32_t)(d >> 62)) & 3, .mn = mn};
+    return (wg_matrix){.start = (uint32_t)(d & 0x3fff) << 4,
+                       .lead = (uint32_t)(d >> 16 & 0x3fff) << 4,
+                       .stride = (uint32_t)(d >> 32 & 0x3fff) << 4,
+                       .base = (uint32_t)(d >> 49 & 7),
+                       .mode = (4 - (uint32_t)(d >> 62)) & 3,
+                       .mn = mn};
 }
 
 /// K-major: i is the row, j the half of its 32 bytes. MN-major: i counts 8 elements, j is the k.
@@ -58,12 +62,16 @@ static bool fetch(vg_matrix *o, const wg_matrix *m, uint32_t rows, uint8_t *out)
             const uint32_t at = piece(m, i, j);
             if (at + 16 > b->shared_bytes) {
                 vg_fail(o->warp[0], o->in, 0, VG_ILLEGAL_ADDRESS,
-                        "wgmma reads shared memory at 0x%x, past its end at 0x%x: the descriptor is wrong", at, b->shared_bytes);
+                        "wgmma reads shared memory at 0x%x, past its end at 0x%x: the descriptor "
+                        "is wrong",
+                        at, b->shared_bytes);
                 return false;
             }
-            if (!m->mn) memcpy(out + i * 32 + j * 16, b->shared + at, 16);
+            if (!m->mn)
+                memcpy(out + i * 32 + j * 16, b->shared + at, 16);
             else {
-                for (uint32_t e = 0; e < 8; e++) memcpy(out + (i * 8 + e) * 32 + j * 2, b->shared + at + e * 2, 2);
+                for (uint32_t e = 0; e < 8; e++)
+                    memcpy(out + (i * 8 + e) * 32 + j * 2, b->shared + at + e * 2, 2);
             }
         }
     return true;
@@ -75,7 +83,8 @@ static void gather_fragment(vg_matrix *o, const wg_args *x) {
         for (uint32_t r = 0; r < 4; r++) {
             const uint32_t *row = (const uint32_t *)(const void *)(o->rows[g] + x->frag[r]);
             for (uint32_t l = 0; l < 32; l++)
-                memcpy(o->data + (g * 16 + (r & 1) * 8 + l / 4) * 32 + (r >> 1) * 16 + l % 4 * 4, &row[l], 4);
+                memcpy(o->data + (g * 16 + (r & 1) * 8 + l / 4) * 32 + (r >> 1) * 16 + l % 4 * 4,
+                       &row[l], 4);
         }
 }
 
@@ -83,7 +92,8 @@ static void read_operands(vg_matrix *o) {
     const wg_args *x = o->in->aux;
     if (o->has_read) return;
     o->has_read = true;
-    if (x->rs) gather_fragment(o, x);
+    if (x->rs)
+        gather_fragment(o, x);
     else {
         const wg_matrix a = descriptor(o->a, x->ta);
         if (!fetch(o, &a, 64, o->data)) return;
@@ -95,12 +105,18 @@ static void read_operands(vg_matrix *o) {
 // ---- numbers ------------------------------------------------------------------------------------
 
 static float f32_of(uint32_t bits) {
-    union { uint32_t u; float f; } b = {bits};
+    union {
+        uint32_t u;
+        float f;
+    } b = {bits};
     return b.f;
 }
 
 static uint32_t bits_of(float x) {
-    union { float f; uint32_t u; } b = {x};
+    union {
+        float f;
+        uint32_t u;
+    } b = {x};
     return b.u;
 }
 
@@ -118,38 +134,58 @@ static inline float e4m3(uint32_t c) {
 }
 
 /// Rows of 32 bytes to numbers, one after the other.
-VGA_FAST static void expand(int type, const uint8_t *restrict from, uint32_t rows, float *restrict to, bool negative) {
+VGA_FAST static void expand(int type, const uint8_t *restrict from, uint32_t rows,
+                            float *restrict to, bool negative) {
     const uint32_t n = rows * 256 / ptx_types[type].bits;
     const uint16_t *h = (const uint16_t *)(const void *)from;
     const uint32_t *w = (const uint32_t *)(const void *)from;
     switch (type) {
-    case PTX_f16: for (uint32_t i = 0; i < n; i++) to[i] = half(h[i]); break;
-    case PTX_bf16: for (uint32_t i = 0; i < n; i++) to[i] = f32_of((uint32_t)h[i] << 16); break;
-    case PTX_e5m2: for (uint32_t i = 0; i < n; i++) to[i] = half((uint32_t)from[i] << 8); break;
-    case PTX_s8: for (uint32_t i = 0; i < n; i++) to[i] = (int8_t)from[i]; break;
-    case PTX_u8: for (uint32_t i = 0; i < n; i++) to[i] = from[i]; break;
-    case PTX_e4m3: for (uint32_t i = 0; i < n; i++) to[i] = e4m3(from[i]); break;
-    default: for (uint32_t i = 0; i < n; i++) to[i] = f32_of(w[i] & 0xffffe000u); break; // tf32
+    case PTX_f16:
+        for (uint32_t i = 0; i < n; i++) to[i] = half(h[i]);
+        break;
+    case PTX_bf16:
+        for (uint32_t i = 0; i < n; i++) to[i] = f32_of((uint32_t)h[i] << 16);
+        break;
+    case PTX_e5m2:
+        for (uint32_t i = 0; i < n; i++) to[i] = half((uint32_t)from[i] << 8);
+        break;
+    case PTX_s8:
+        for (uint32_t i = 0; i < n; i++) to[i] = (int8_t)from[i];
+        break;
+    case PTX_u8:
+        for (uint32_t i = 0; i < n; i++) to[i] = from[i];
+        break;
+    case PTX_e4m3:
+        for (uint32_t i = 0; i < n; i++) to[i] = e4m3(from[i]);
+        break;
+    default:
+        for (uint32_t i = 0; i < n; i++) to[i] = f32_of(w[i] & 0xffffe000u);
+        break; // tf32
     }
-    if (negative) for (uint32_t i = 0; i < n; i++) to[i] = -to[i];
+    if (negative)
+        for (uint32_t i = 0; i < n; i++) to[i] = -to[i];
 }
 
 /// acc[64][n] += a[64][k] * b[k][n], eight steps of k at a time.
-VGA_FAST static void product(float *restrict acc, const float *restrict a, const float *restrict b, uint32_t n, uint32_t k) {
+VGA_FAST static void product(float *restrict acc, const float *restrict a, const float *restrict b,
+                             uint32_t n, uint32_t k) {
     for (uint32_t m = 0; m < 64; m++, acc += n)
         for (uint32_t i = 0; i < k; i += 8) {
-            const float *x = a + m * k + i, *b0 = b + i * n, *b1 = b0 + n, *b2 = b1 + n, *b3 = b2 + n, *b4 = b3 + n, *b5 = b4 + n,
-                        *b6 = b5 + n, *b7 = b6 + n;
-            const float x0 = x[0], x1 = x[1], x2 = x[2], x3 = x[3], x4 = x[4], x5 = x[5], x6 = x[6], x7 = x[7];
+            const float *x = a + m * k + i, *b0 = b + i * n, *b1 = b0 + n, *b2 = b1 + n,
+                        *b3 = b2 + n, *b4 = b3 + n, *b5 = b4 + n, *b6 = b5 + n, *b7 = b6 + n;
+            const float x0 = x[0], x1 = x[1], x2 = x[2], x3 = x[3], x4 = x[4], x5 = x[5], x6 = x[6],
+                        x7 = x[7];
             VGA_IVDEP
             for (uint32_t j = 0; j < n; j++) {
-                acc[j] += ((x0 * b0[j] + x1 * b1[j]) + (x2 * b2[j] + x3 * b3[j])) + ((x4 * b4[j] + x5 * b5[j]) + (x6 * b6[j] + x7 * b7[j]));
+                acc[j] += ((x0 * b0[j] + x1 * b1[j]) + (x2 * b2[j] + x3 * b3[j])) +
+                          ((x4 * b4[j] + x5 * b5[j]) + (x6 * b6[j] + x7 * b7[j]));
             }
         }
 }
 
 /// Rows of B to rows of k.
-VGA_FAST static void transpose(const float *restrict from, float *restrict to, uint32_t n, uint32_t k) {
+VGA_FAST static void transpose(const float *restrict from, float *restrict to, uint32_t n,
+                               uint32_t k) {
     for (uint32_t j = 0; j < n; j++)
         for (uint32_t i = 0; i < k; i++) to[i * n + j] = from[j * k + i];
 }
@@ -166,7 +202,8 @@ static void add_whole(int32_t *restrict acc, const float *restrict sum, uint32_t
 static void product_bits(int32_t *acc, const uint8_t *a, const uint8_t *b, uint32_t n) {
     for (uint32_t m = 0; m < 64; m++)
         for (uint32_t j = 0; j < n; j++)
-            for (uint32_t i = 0; i < 32; i++) acc[m * n + j] += __builtin_popcount((unsigned)(a[m * 32 + i] & b[j * 32 + i]));
+            for (uint32_t i = 0; i < 32; i++)
+                acc[m * n + j] += __builtin_popcount((unsigned)(a[m * 32 + i] & b[j * 32 + i]));
 }
 
 // ---- accumulators -------------------------------------------------------------------------------
@@ -176,8 +213,8 @@ static uint32_t *acc_row(const vg_matrix *o, const wg_args *x, uint32_t g, uint3
     return (uint32_t *)(void *)(o->rows[g] + x->acc[i]);
 }
 
-/// An 8 by 8 tile of a warp's accumulators: words 0 and 1 are neighbours in a row (two halves of one
-/// word for f16), and the row 8 below is in the words after them.
+/// An 8 by 8 tile of a warp's accumulators: words 0 and 1 are neighbours in a row (two halves of
+/// one word for f16), and the row 8 below is in the words after them.
 VGA_FAST static void load_acc(const vg_matrix *o, const wg_args *x, uint32_t *restrict acc) {
     const uint32_t n = x->n;
     for (uint32_t g = 0; g < 4; g++)
@@ -191,7 +228,8 @@ VGA_FAST static void load_acc(const vg_matrix *o, const wg_args *x, uint32_t *re
                 }
                 continue;
             }
-            const uint32_t *r = acc_row(o, x, g, half_tile * 2), *s = acc_row(o, x, g, half_tile * 2 + 1);
+            const uint32_t *r = acc_row(o, x, g, half_tile * 2),
+                           *s = acc_row(o, x, g, half_tile * 2 + 1);
             for (uint32_t q = 0; q < 8; q++)
                 for (uint32_t t = 0; t < 4; t++) {
                     to[q * n + t * 2] = r[q * 4 + t];
@@ -210,7 +248,8 @@ VGA_FAST static void store_acc(const vg_matrix *o, const wg_args *x, const uint3
                 uint32_t *r = (uint32_t *)(void *)(o->rows[g] + x->acc[half_tile]);
                 for (uint32_t l = 0; l < 32; l++) {
                     const uint32_t *p = from + l / 4 * n + l % 4 * 2;
-                    r[l] = (vg_to_f16(f32_of(p[0]), nearest) & 0xffff) | vg_to_f16(f32_of(p[1]), nearest) << 16;
+                    r[l] = (vg_to_f16(f32_of(p[0]), nearest) & 0xffff) |
+                           vg_to_f16(f32_of(p[1]), nearest) << 16;
                 }
                 continue;
             }
@@ -226,12 +265,19 @@ VGA_FAST static void store_acc(const vg_matrix *o, const wg_args *x, const uint3
 
 static void run(vg_matrix *o) {
     const wg_args *x = o->in->aux;
-    union { float f[64 * MAX_N]; int32_t i[64 * MAX_N]; uint32_t u[64 * MAX_N]; } acc; // all zero bits: 0 of each
+    union {
+        float f[64 * MAX_N];
+        int32_t i[64 * MAX_N];
+        uint32_t u[64 * MAX_N];
+    } acc; // all zero bits: 0 of each
     read_operands(o);
     o->done = true;
-    if (o->accumulate) load_acc(o, x, acc.u);
-    else memset(&acc, 0, sizeof(float) * 64 * x->n);
-    if (x->a == PTX_b1) product_bits(acc.i, o->data, o->data + 64 * 32, x->n);
+    if (o->accumulate)
+        load_acc(o, x, acc.u);
+    else
+        memset(&acc, 0, sizeof(float) * 64 * x->n);
+    if (x->a == PTX_b1)
+        product_bits(acc.i, o->data, o->data + 64 * 32, x->n);
     else {
         const uint32_t k = 256 / ptx_types[x->a].bits;
         float a[64 * 32], rows[MAX_N * 32], b[MAX_N * 32];
@@ -243,7 +289,8 @@ static void run(vg_matrix *o) {
             memset(sum, 0, sizeof(float) * 64 * x->n);
             product(sum, a, b, x->n, k);
             add_whole(acc.i, sum, x->n, x->saturate);
-        } else product(acc.f, a, b, x->n, k);
+        } else
+            product(acc.f, a, b, x->n, k);
     }
     store_acc(o, x, acc.u);
     free(o->saved);
@@ -280,7 +327,8 @@ static void lease(vg_warp *w, vg_matrix *o, const wg_args *x) {
         uint32_t end = at[i] + 16;
         for (j = i + 1; j < n && at[j] <= end; j++) end = at[j] + 16;
         if (end > w->block->shared_bytes) continue; // fails when it is read
-        o->ticket[o->nticket++] = vg_san_async(w, o->in, w->block, PTX_SHARED, at[i], end - at[i], VG_READ, "wgmma");
+        o->ticket[o->nticket++] =
+            vg_san_async(w, o->in, w->block, PTX_SHARED, at[i], end - at[i], VG_READ, "wgmma");
     }
 }
 
@@ -306,10 +354,15 @@ static void poison(vg_warpgroup *g, vg_matrix *o, const wg_args *x) {
 
 static vg_warpgroup *group_of(vg_warp *w, const vg_inst *in, uint32_t mask) {
     vg_agents *g = vg_agents_of(w->block);
-    if (!vg_issuer_of(w)) vg_no_memory(w, in);
-    else if (mask != UINT32_MAX) vg_fail(w, in, (uint32_t)__builtin_ctz(mask), VG_LAUNCH_FAILED, "wgmma by a part of a warp: lanes 0x%x", mask);
-    else if ((w->id | 3) >= w->block->nwarps) vg_fail(w, in, 0, VG_LAUNCH_FAILED, "wgmma by a warpgroup of fewer than 4 warps");
-    else return &g->group[w->id / 4];
+    if (!vg_issuer_of(w))
+        vg_no_memory(w, in);
+    else if (mask != UINT32_MAX)
+        vg_fail(w, in, (uint32_t)__builtin_ctz(mask), VG_LAUNCH_FAILED,
+                "wgmma by a part of a warp: lanes 0x%x", mask);
+    else if ((w->id | 3) >= w->block->nwarps)
+        vg_fail(w, in, 0, VG_LAUNCH_FAILED, "wgmma by a warpgroup of fewer than 4 warps");
+    else
+        return &g->group[w->id / 4];
     return NULL;
 }
 
@@ -325,19 +378,23 @@ static enum vg_next mma(vg_warp *w, const vg_inst *in, uint32_t mask) {
     if (!g) return VG_STOP;
     const uint32_t i = w->id & 3;
     if ((!x->rs && !uniform(VG_ROW64(w, x->desc_a))) || !uniform(VG_ROW64(w, x->desc_b))) {
-        return vg_fail(w, in, 0, VG_LAUNCH_FAILED, "the lanes of a warp give wgmma different descriptors");
+        return vg_fail(w, in, 0, VG_LAUNCH_FAILED,
+                       "the lanes of a warp give wgmma different descriptors");
     }
     const uint64_t a = x->rs ? 0 : VG_ROW64(w, x->desc_a)[0], b = VG_ROW64(w, x->desc_b)[0];
     bool accumulate = x->scale > 0;
     if (x->scale < 0) {
         const uint32_t p = VG_PRED(w, x->pred);
-        if (p != 0 && p != UINT32_MAX) return vg_fail(w, in, 0, VG_LAUNCH_FAILED, "the lanes of a warp give wgmma different scale-d");
+        if (p != 0 && p != UINT32_MAX)
+            return vg_fail(w, in, 0, VG_LAUNCH_FAILED,
+                           "the lanes of a warp give wgmma different scale-d");
         accumulate = (p != 0) != x->scale_not;
     }
     vg_matrix *o = g->first;
     for (uint64_t k = g->base; o && k < g->count[i]; k++) o = o->next;
     if (o && (o->in != in || o->a != a || o->b != b || o->accumulate != accumulate)) {
-        return vg_fail(w, in, 0, VG_LAUNCH_FAILED, "the warps of a warpgroup issue different wgmmas%s",
+        return vg_fail(w, in, 0, VG_LAUNCH_FAILED,
+                       "the warps of a warpgroup issue different wgmmas%s",
                        o->in == in ? ": descriptors or scale-d differ" : "");
     }
     if (!o) {
@@ -359,7 +416,8 @@ static enum vg_next mma(vg_warp *w, const vg_inst *in, uint32_t mask) {
     w->open_wgmmas++;
     if (o->joined != 15) return VG_NEXT;
     vg_draw(w->block, &o->due);
-    if (w->run->gpu->options.schedule && ((vg_agents *)w->block->async)->random & 1) poison(g, o, x);
+    if (w->run->gpu->options.schedule && ((vg_agents *)w->block->async)->random & 1)
+        poison(g, o, x);
     return VG_NEXT;
 }
 
@@ -424,9 +482,12 @@ bool vg_matrix_progress(vg_block *b, bool all, uint64_t *next) {
     for (int i = 0; i < 8; i++)
         for (vg_matrix *o = g->group[i].first; o && o->joined == 15; o = o->next) {
             if (o->done) continue;
-            const bool writes = all || o->due.write <= b->steps, reads = !o->has_read && (writes || o->due.read <= b->steps);
-            if (writes) force(&g->group[i], o);
-            else if (reads) read_operands(o);
+            const bool writes = all || o->due.write <= b->steps,
+                       reads = !o->has_read && (writes || o->due.read <= b->steps);
+            if (writes)
+                force(&g->group[i], o);
+            else if (reads)
+                read_operands(o);
             any |= writes || reads;
             const uint64_t t = o->done ? VG_NEVER : o->has_read ? o->due.write : o->due.read;
             if (t < *next) *next = t;
@@ -452,7 +513,8 @@ bool vg_async_open_wgmma(const vg_warp *w, uint32_t i, vg_open_wgmma *out) {
         const uint32_t bit = 1u << (w->id & 3);
         if (!(o->joined & bit) || o->waited & bit || o->rows[w->id & 3] != w->rows || i--) continue;
         const wg_args *x = o->in->aux;
-        *out = (vg_open_wgmma){.in = o->in, .acc = x->acc, .nacc = x->nacc, .a = x->frag, .na = x->rs ? 4 : 0};
+        *out = (vg_open_wgmma){
+            .in = o->in, .acc = x->acc, .nacc = x->nacc, .a = x->frag, .na = x->rs ? 4 : 0};
         return true;
     }
     return false;
@@ -460,9 +522,12 @@ bool vg_async_open_wgmma(const vg_warp *w, uint32_t i, vg_open_wgmma *out) {
 
 // ---- decoding -----------------------------------------------------------------------------------
 
-static bool is_narrow(int t) { return t == PTX_e4m3 || t == PTX_e5m2; }
+static bool is_narrow(int t) {
+    return t == PTX_e4m3 || t == PTX_e5m2;
+}
 
-/// Types that go together: f16 to f16 or f32, bf16 and tf32 to f32, 8-bit floats to both, integers to s32.
+/// Types that go together: f16 to f16 or f32, bf16 and tf32 to f32, 8-bit floats to both, integers
+/// to s32.
 static bool go_together(int d, int a, int b) {
     if (a == PTX_f16) return b == a && (d == PTX_f16 || d == PTX_f32);
     if (a == PTX_bf16 || a == PTX_tf32) return b == a && d == PTX_f32;
@@ -475,10 +540,13 @@ static bool decode_shape(vg_decoder *d, wg_args *x) {
     for (uint32_t i = 0; i < d->in->nmod; i++) {
         unsigned n, k;
         int used = 0;
-        if (sscanf(d->in->mod[i], "m64n%uk%u%n", &n, &k, &used) != 2 || d->in->mod[i][used]) continue;
+        if (sscanf(d->in->mod[i], "m64n%uk%u%n", &n, &k, &used) != 2 || d->in->mod[i][used])
+            continue;
         vgd_mod(d, d->in->mod[i]);
         const bool ints = x->d == PTX_s32; // integers: steps of 8 to 32, then of 16
-        if (n < 8 || n > MAX_N || n % 8 || (ints && n > 32 && n % 16) || k != 256u / ptx_types[x->a].bits) break;
+        if (n < 8 || n > MAX_N || n % 8 || (ints && n > 32 && n % 16) ||
+            k != 256u / ptx_types[x->a].bits)
+            break;
         x->n = n;
         return true;
     }
@@ -486,7 +554,8 @@ static bool decode_shape(vg_decoder *d, wg_args *x) {
     return false;
 }
 
-static bool literal(vg_decoder *d, const ptx_opnd *o, int64_t first, int64_t second, bool *is_second) {
+static bool literal(vg_decoder *d, const ptx_opnd *o, int64_t first, int64_t second,
+                    bool *is_second) {
     if (o->kind == PTX_O_INT && (o->integer == first || o->integer == second)) {
         *is_second = o->integer == second;
         return true;
@@ -507,7 +576,8 @@ static void decode_mma(vg_decoder *d, vg_inst *out) {
     }
     if (!decode_shape(d, x)) return;
     x->saturate = vgd_mod(d, "satfinite");
-    if (x->a == PTX_b1 && (!vgd_mod(d, "and") || !vgd_mod(d, "popc"))) vgd_fail(d, "wgmma on .b1 is .and.popc");
+    if (x->a == PTX_b1 && (!vgd_mod(d, "and") || !vgd_mod(d, "popc")))
+        vgd_fail(d, "wgmma on .b1 is .and.popc");
     const bool scales = x->d != PTX_s32, swaps = x->a == PTX_f16 || x->a == PTX_bf16;
     x->rs = d->in->nopnd > 1 && o[1].kind == PTX_O_LIST;
     const uint32_t n = 4u + (scales ? 2 : 0) + (swaps ? (x->rs ? 1 : 2) : 0);
@@ -523,15 +593,18 @@ static void decode_mma(vg_decoder *d, vg_inst *out) {
     x->acc = acc;
     if (x->rs) {
         for (int i = 0; i < 4; i++) x->frag[i] = vgd_source(d, &o[1].list[i], PTX_b32);
-    } else x->desc_a = vgd_source(d, &o[1], PTX_b64);
+    } else
+        x->desc_a = vgd_source(d, &o[1], PTX_b64);
     x->desc_b = vgd_source(d, &o[2], PTX_b64);
-    if (o[3].kind == PTX_O_INT) x->scale = o[3].integer != 0;
+    if (o[3].kind == PTX_O_INT)
+        x->scale = o[3].integer != 0;
     else {
         x->scale = -1;
         x->scale_not = o[3].negated;
         x->pred = vgd_pred(d, &o[3]);
     }
-    if (scales && (!literal(d, &o[4], 1, -1, &x->neg_a) || !literal(d, &o[5], 1, -1, &x->neg_b))) return;
+    if (scales && (!literal(d, &o[4], 1, -1, &x->neg_a) || !literal(d, &o[5], 1, -1, &x->neg_b)))
+        return;
     if (swaps && !x->rs && !literal(d, &o[6], 0, 1, &x->ta)) return;
     if (swaps && !literal(d, &o[n - 1], 0, 1, &x->tb)) return;
     out->rows = acc;
@@ -544,15 +617,18 @@ void vgd_wgmma(vg_decoder *d, vg_inst *out) {
     out->cls = VG_C_matrix;
     vgd_mod(d, "sync");
     vgd_mod(d, "aligned");
-    if (vgd_mod(d, "mma_async")) decode_mma(d, out);
+    if (vgd_mod(d, "mma_async"))
+        decode_mma(d, out);
     else if (vgd_mod(d, "fence")) {
         if (vgd_count(d, 0, 0)) out->run = fence;
     } else if (vgd_mod(d, "commit_group")) {
         if (vgd_count(d, 0, 0)) out->run = commit;
     } else if (vgd_mod(d, "wait_group")) {
         if (!vgd_count(d, 1, 1)) return;
-        if (d->in->opnd[0].kind != PTX_O_INT || d->in->opnd[0].integer < 0) vgd_fail(d, "wgmma.wait_group takes a count of groups");
+        if (d->in->opnd[0].kind != PTX_O_INT || d->in->opnd[0].integer < 0)
+            vgd_fail(d, "wgmma.wait_group takes a count of groups");
         out->imm = d->in->opnd[0].integer;
         out->run = wait;
-    } else vgd_fail(d, "this wgmma is not known");
+    } else
+        vgd_fail(d, "this wgmma is not known");
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs handwritten PTX on the virtual GPU: one machine a call, buffers of random bytes, and the message
-// of what failed.
+// Runs handwritten PTX on the virtual GPU: one machine a call, buffers of random bytes, and the
+// message of what failed.
 #pragma once
 #include <setjmp.h>
 #include <stdarg.h>
@@ -27,7 +27,7 @@ typedef struct {
     void *data;
     size_t bytes;
     bool buffer;
-    size_t align;               // of a buffer's first byte, past 256-byte alignment
+    size_t align; // of a buffer's first byte, past 256-byte alignment
 } vt_arg;
 
 #define VT_BUFFER(p, n) ((vt_arg){.data = (p), .bytes = (n), .buffer = true})
@@ -51,9 +51,10 @@ static inline void vt_fill(void *p, size_t n) {
 /// `prepare` may change bytes of parameters once the buffers' addresses are known (tensor maps).
 typedef void vt_prepare(void *user, const uint64_t *address, void **param);
 
-static inline enum vg_status vt_run_with(const char *ptx, const vt_config *c, const vt_arg *arg, size_t n, vt_prepare *prepare,
-                                         void *user) {
-    vg_options o = {.schedule = c->schedule, .sanitize = c->sanitize, .threads = 1, .max_steps = 50000000};
+static inline enum vg_status vt_run_with(const char *ptx, const vt_config *c, const vt_arg *arg,
+                                         size_t n, vt_prepare *prepare, void *user) {
+    vg_options o = {
+        .schedule = c->schedule, .sanitize = c->sanitize, .threads = 1, .max_steps = 50000000};
     vg_gpu *g = NULL;
     vt_message[0] = vt_report[0] = 0;
     vt_reports = 0;
@@ -82,12 +83,16 @@ static inline enum vg_status vt_run_with(const char *ptx, const vt_config *c, co
         }
     }
     if (prepare) prepare(user, address, param);
-    vg_launch_config lc = {.grid = {c->grid ? c->grid : 1, 1, 1}, .block = {c->block, 1, 1}, .cluster = {c->cluster, c->cluster ? 1 : 0, c->cluster ? 1 : 0},
-                           .shared = c->shared, .params = param};
+    vg_launch_config lc = {.grid = {c->grid ? c->grid : 1, 1, 1},
+                           .block = {c->block, 1, 1},
+                           .cluster = {c->cluster, c->cluster ? 1 : 0, c->cluster ? 1 : 0},
+                           .shared = c->shared,
+                           .params = param};
     enum vg_status s = vg_launch(g, k, &lc);
     if (s != VG_OK) snprintf(vt_message, sizeof vt_message, "%s", vg_error(g));
     for (size_t i = 0; i < n; i++)
-        if (arg[i].buffer) memcpy(arg[i].data, vg_host(g, address[i], arg[i].bytes, false), arg[i].bytes);
+        if (arg[i].buffer)
+            memcpy(arg[i].data, vg_host(g, address[i], arg[i].bytes, false), arg[i].bytes);
     const vg_report *r;
     vt_reports = vg_reports(g, &r);
     if (vt_reports) snprintf(vt_report, sizeof vt_report, "%s", r[0].text ? r[0].text : "");
@@ -96,7 +101,8 @@ static inline enum vg_status vt_run_with(const char *ptx, const vt_config *c, co
     return s;
 }
 
-static inline enum vg_status vt_run(const char *ptx, const vt_config *c, const vt_arg *arg, size_t n) {
+static inline enum vg_status vt_run(const char *ptx, const vt_config *c, const vt_arg *arg,
+                                    size_t n) {
     return vt_run_with(ptx, c, arg, n, NULL, NULL);
 }
 
@@ -129,5 +135,6 @@ static inline void vt_good(enum vg_status s) {
 }
 
 static inline void vt_says(enum vg_status s, const char *text) {
-    if (s == VG_OK || !strstr(vt_message, text)) fail_msg("status %d: '%s' does not say '%s'", (int)s, vt_message, text);
+    if (s == VG_OK || !strstr(vt_message, text))
+        fail_msg("status %d: '%s' does not say '%s'", (int)s, vt_message, text);
 }
