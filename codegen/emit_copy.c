@@ -256,6 +256,34 @@ static void old_for_all(cg *g, ir_op *op, const cg_place *p, const cg_root_index
     cg_set_scalar(g, op->res[0], cg_from_code(g, t, r));
 }
 
+/// Elements that one reduction adds: neighbours that the thread owns, aligned, all inside or all outside.
+/// 16-bit floats go in pairs, f32 and pairs by 2 and 4 where the chip has that.
+static unsigned added_at_once(cg *g, const ir_op *op, const cg_place *p, const ir_type *t) {
+    const bool half = p->elem == T_f16 || p->elem == T_bf16;
+    if (op->inst != I_atomic_add || !p->global || p->along < 0 || ir_get(op, AT_order) || ir_get(op, AT_scope) || (!half && p->elem != T_f32)) return 1;
+    if (g->arch->sm < 90 && p->elem != T_f16) return 1;
+    unsigned v = cg_place_vector(p, (unsigned)layout_run(t->reg, p->along));
+    const unsigned most = g->arch->sm < 90 ? 2 : half ? 8 : 4;
+    while (v > most || t->dim[p->along] % v || (p->guarded[p->contiguous] && (p->extent_divisor[p->contiguous] % v || p->origin_divisor[p->contiguous] % v))) v /= 2;
+    return v;
+}
+
+static void add_vector(cg *g, const cg_place *p, LLVMValueRef address, const cg_tile *x, uint32_t slot, unsigned v) {
+    const bool half = p->bits == 16;
+    const unsigned words = half ? v / 2 : v;
+    const char *type = p->elem == T_f16 ? "f16x2" : p->elem == T_bf16 ? "bf16x2" : "f32", *vec = words == 4 ? ".v4" : words == 2 ? ".v2" : "";
+    LLVMValueRef a[5] = {LLVMBuildPtrToInt(g->b, address, g->t_i64, "")};
+    vm_text list = {.arena = g->arena}, marks = {.arena = g->arena};
+    for (unsigned i = 0; i < words; i++) {
+        a[1 + i] = half ? cg_bitcast(g, x->word[slot / 2 + i], g->t_i32) : cg_slot(g, x, slot + i);
+        vm_put(&list, "%s$%u", i ? ", " : "", i + 1);
+        vm_put(&marks, ",%s", half ? "r" : "f");
+    }
+    cg_asm(g, vm_format(g->arena, "red.global.add%s%s.%s [$0], %s%s%s;", half ? ".noftz" : "", vec, type, words > 1 ? "{" : "", vm_text_end(&list), words > 1 ? "}" : ""),
+           vm_format(g->arena, "l%s,~{memory}", vm_text_end(&marks)), g->t_void, words + 1, a, true);
+    cg_counted(g, CG_atomic);
+}
+
 static void emit_atomic(cg *g, ir_op *op) {
     cg_place p;
     if (!cg_place_of(g, op, op->ops[0], &p)) return;
@@ -268,8 +296,9 @@ static void emit_atomic(cg *g, ir_op *op) {
     if (op->nops == 2 && cg_is_tile(op->ops[1])) {
         const ir_type *tt = &op->ops[1]->type;
         const cg_tile *x = cg_tile_of(g, op->ops[1]);
+        const unsigned v = added_at_once(g, op, &p, tt);
         cg_guard mine = cg_guard_begin(g, cg_first_replica(g, tt->reg));
-        for (uint32_t s = 0; s < x->slots; s++) {
+        for (uint32_t s = 0; s < x->slots; s += v) {
             if (!cg_first_slot(tt->reg, s)) continue;
             LLVMValueRef run[LAYOUT_MAX_RANK], live = cg_live(g, tt, s);
             int64_t more[LAYOUT_MAX_RANK];
@@ -279,7 +308,8 @@ static void emit_atomic(cg *g, ir_op *op) {
             }
             const cg_root_index at = cg_place_index(g, &p, run, more);
             cg_guard k = cg_guard_begin(g, cg_and(g, live, cg_place_inside(g, &p, &at, 1)));
-            atomic(g, op, t, cg_place_address(g, &p, &at, NULL), cg_slot(g, x, s), NULL);
+            if (v > 1) add_vector(g, &p, cg_place_address(g, &p, &at, NULL), x, s, v);
+            else atomic(g, op, t, cg_place_address(g, &p, &at, NULL), cg_slot(g, x, s), NULL);
             cg_guard_end(g, &k);
         }
         cg_guard_end(g, &mine);
