@@ -18,33 +18,9 @@ static bool match(cg *g, const cg_place *p, const ir_type *t, pattern *m) {
     if (cg_place_guards(p) || cg_place_vector(p, 8) != 8) return false;
     for (int d = 0; d < t->rank; d++)
         if (l->shape[d] != t->dim[d]) return false;
-    // the two dimensions that a warp spans; others are fixed within a matrix
     m->col = p->along;
-    m->row = -1;
-    const int r = l->rank, n = l->slots;
-    const int32_t *tab = layout_table(g->arena, l);
-#define AT(thread, slot) (tab + ((size_t)(thread) * (size_t)n + (size_t)(slot)) * (size_t)r)
-    for (int d = 0; d < r; d++)
-        if (d != m->col && (AT(4, 0)[d] != AT(0, 0)[d] || AT(1, 0)[d] != AT(0, 0)[d])) m->row = d;
-    if (m->row < 0) return false;
-    m->trans = AT(0, 1)[m->row] == AT(0, 0)[m->row] + 1;
-    for (int w = 0; w < n; w += 2)
-        for (int th = 0; th < l->threads; th++) {
-            const int lane = th % 32, a = lane / 4, b = 2 * (lane % 4);
-            const int32_t *o = AT(th - lane, w);
-            for (int j = 0; j < 2; j++) {
-                const int32_t *is = AT(th, w + j);
-                for (int d = 0; d < r; d++) {
-                    int want = o[d];
-                    if (d == m->row) want += m->trans ? b + j : a;
-                    if (d == m->col) want += m->trans ? a : b + j;
-                    if (is[d] != want) return false;
-                }
-            }
-            if (o[m->col] % 8) return false;
-        }
-#undef AT
-    m->words = (uint32_t)n / 2;
+    if (!layout_fragment(g->arena, l, m->col, &m->row, &m->trans)) return false;
+    m->words = (uint32_t)l->slots / 2;
     return true;
 }
 

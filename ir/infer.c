@@ -164,20 +164,17 @@ static void seed_views(engine *e) {
 }
 
 static void seed_memory(engine *e) {
-    for (uint32_t i = 0; i < e->ops.n; i++) {
-        ir_op *o = e->ops.at[i];
-        if (o->inst == I_load && !o->res[0]->type.reg) {
-            const int along = infer_contiguous_dim(o->ops[0]);
-            give(e, o->res[0], infer_default(e->arena, &o->res[0]->type, ir_group_threads(o), along, 16), WHY_MEMORY,
-                 "16-byte vectors of its load");
-            spread(e);
-        } else if ((o->inst == I_store || o->inst == I_atomic_add) && o->nops == 2 && is_tile(o->ops[1]) && !o->ops[1]->type.reg) {
-            const int along = infer_contiguous_dim(o->ops[0]);
-            give(e, o->ops[1], infer_default(e->arena, &o->ops[1]->type, ir_group_threads(o), along, 16), WHY_MEMORY,
-                 "16-byte vectors of its store");
+    for (int shared = 0; shared < 2; shared++) // global memory first: sectors not used cost more than banks met
+        for (uint32_t i = 0; i < e->ops.n; i++) {
+            ir_op *o = e->ops.at[i];
+            const bool load = o->inst == I_load, store = (o->inst == I_store || o->inst == I_atomic_add) && o->nops == 2;
+            if ((!load && !store) || (o->ops[0]->type.space == IS_SHARED) != shared) continue;
+            ir_value *v = load ? o->res[0] : o->ops[1];
+            if (!is_tile(v) || v->type.reg) continue;
+            give(e, v, infer_default(e->arena, &v->type, ir_group_threads(o), infer_contiguous_dim(o->ops[0]), 16), WHY_MEMORY,
+                 load ? "16-byte vectors of its load" : "16-byte vectors of its store");
             spread(e);
         }
-    }
 }
 
 static void seed_rest(engine *e) {

@@ -43,7 +43,20 @@ static bool box_of(const ir_value *view, const ir_access *acc, bank_use *u, int3
     return true;
 }
 
-static void add_use(tile_uses *t, const ir_op *op, const ir_value *view, const ir_access *acc, const ir_value *tile, bool store, bool matrix) {
+/// Whether code generation can move it by ldmatrix or stmatrix, from rows along the last dimension.
+static bool by_matrix(const tile_uses *t, const bank_use *u, const ir_value *tile, int rank) {
+    const vm_arch *arch = t->f->module->arch;
+    const int lead = rank - u->reg->rank;
+    int row;
+    bool trans;
+    if (vm_bits(tile->type.elem) != 16 || (arch && !(arch->features & (u->kind == BANK_STORE ? A_STMATRIX : A_LDMATRIX)))) return false;
+    for (int d = 0; d < u->reg->rank; d++)
+        if (u->reg->shape[d] != u->shape[lead + d]) return false;
+    return !(u->kind == BANK_STORE && layout_replicas(u->reg) > 1) &&
+           layout_fragment(t->arena, u->reg, u->reg->rank - 1, &row, &trans) && row == u->reg->rank - 2;
+}
+
+static void add_use(tile_uses *t, const ir_op *op, const ir_value *view, const ir_access *acc, const ir_value *tile, bool store) {
     bank_use u = {.kind = tile ? store ? BANK_STORE : BANK_LOAD : BANK_COPY, .threads = ir_group_threads(op)};
     int32_t perm[LAYOUT_MAX_RANK] = {0};
     if (t->n == MAX_USES || !box_of(view, acc, &u, perm)) {
@@ -57,8 +70,7 @@ static void add_use(tile_uses *t, const ir_op *op, const ir_value *view, const i
             t->other = true;
             return;
         }
-        // scales and the like are operands' relatives, but no 8×8 matrices
-        if (matrix && u.shape[acc->rank - 2] % 8 == 0 && u.shape[acc->rank - 1] % 8 == 0) u.kind = BANK_MATRIX;
+        if (by_matrix(t, &u, tile, acc->rank)) u.kind = BANK_MATRIX;
     }
     t->op[t->n] = op;
     t->use[t->n++] = u;
@@ -77,18 +89,18 @@ static void look(ir_op *op, void *user) {
             const ir_value *r = op->res[0];
             const bool matrix = r->why >= WHY_CARRIED && r->type.rank == 2;
             t->tensor |= matrix;
-            if (is_tile(r)) add_use(t, op, v, &acc, r, false, matrix && vm_bits(r->type.elem) == 16);
+            if (is_tile(r)) add_use(t, op, v, &acc, r, false);
             break;
         }
         case I_store:
-            if (is_tile(op->ops[1])) add_use(t, op, v, &acc, op->ops[1], true, false);
+            if (is_tile(op->ops[1])) add_use(t, op, v, &acc, op->ops[1], true);
             break;
         case I_tma_load: case I_tma_store: case I_tma_reduce: t->boxes = true; break;
         case I_copy: case I_copy_async: {
             const char *via = ir_copy_via(op);
             t->runs |= via && !strcmp(via, "bulk");
             t->boxes |= via && !strcmp(via, "tensor");
-            if (k < 2 && (!via || !strcmp(via, "cp_async"))) add_use(t, op, v, &acc, NULL, k == 0, false);
+            if (k < 2 && (!via || !strcmp(via, "cp_async"))) add_use(t, op, v, &acc, NULL, k == 0);
             break;
         }
         case I_wgmma:
@@ -154,18 +166,26 @@ static void remark(tile_uses *t, const ir_type *type) {
     const char *name = ir_str(t->root, AT_name);
     if (!name) name = t->root->res[0]->name;
     vm_put(&s, "shared tile '%s' in %s:", name ? name : "unnamed", shared_text(t->arena, type->shared));
-    for (int i = 0; i < t->n; i++) {
+    bool counted = false;
+    const char *comma = "";
+    for (int i = 0; i < t->n; i++, comma = ",") {
         static const char *const kind[] = {"load", "store", "ldmatrix", "copy"};
+        const bool store = t->use[i].kind == BANK_MATRIX && t->op[i]->inst == I_store;
         bank_count c = {0};
-        if (!bank_use_count(t->arena, &t->use[i], type->shared, bits, &c)) {
-            vm_put(&s, "%s %s not counted", i ? "," : "", kind[t->use[i].kind]);
-            continue;
-        }
-        const double per = c.accesses ? (double)c.conflicts / (double)c.accesses : 0;
-        vm_put(&s, "%s %s %.3g", i ? "," : "", kind[t->use[i].kind], per);
+        vm_put(&s, "%s %s ", comma, store ? "stmatrix" : kind[t->use[i].kind]);
+        if (bank_use_count(t->arena, &t->use[i], type->shared, bits, &c)) vm_put(&s, "%lld of %lld", (long long)c.conflicts, (long long)c.wavefronts);
+        else vm_put(&s, "not counted");
+        counted = counted || c.wavefronts;
     }
-    if (t->n == 0) vm_put(&s, " no access that can be counted");
-    else vm_put(&s, " bank conflicts an access");
+    if (counted) vm_put(&s, " wavefronts are bank conflicts");
+    const struct { bool is; const char *what; } more[] = {{t->products.n > 0, "read by wgmma"}, {t->runs, "bulk copies"}, {t->boxes, "tensor copies"},
+                                                          {t->other, "accesses that cannot be counted"}};
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+        if (!more[i].is) continue;
+        vm_put(&s, "%s %s", comma, more[i].what);
+        comma = ",";
+    }
+    if (!*comma) vm_put(&s, " not used");
     vm_report(t->f->comp, D_Rpass, t->root->span, "%s", vm_text_end(&s));
 }
 

@@ -184,7 +184,9 @@ bool bank_use_count(vm_arena *a, const bank_use *u, const shared_layout *sh, uns
     const int32_t *s = u->shape;
     switch (u->kind) {
     case BANK_COPY: return copy_box(sh, s, u->threads, elem_bits, sum);
-    case BANK_MATRIX: return bank_matrix(a, sh, s[sh->rank - 2], s[sh->rank - 1], elem_bits, sum);
+    case BANK_MATRIX: // rows that are not 16 aligned bytes go as any others
+        if (bank_matrix(a, sh, s[sh->rank - 2], s[sh->rank - 1], elem_bits, sum)) return true;
+        break;
     default: break;
     }
     if (!u->reg || u->reg->rank > sh->rank) return false;

@@ -34,7 +34,7 @@ bool bank_copy(vm_arena *a, const shared_layout *sh, int threads, unsigned elem_
 /// How a shared tile is used.
 typedef struct {
     enum { BANK_LOAD, BANK_STORE, BANK_MATRIX, BANK_COPY } kind;
-    const layout *reg;       // BANK_LOAD, BANK_STORE
+    const layout *reg;       // all but BANK_COPY
     int32_t shape[LAYOUT_MAX_RANK]; // extents of the part that is accessed at once (rank of the tile)
     int threads;             // BANK_COPY
 } bank_use;

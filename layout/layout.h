@@ -94,6 +94,10 @@ const layout *layout_from_digits(vm_arena *a, int rank, const int32_t *shape, in
 /// Contiguity: greatest power-of-two v such that slots come in aligned runs of v consecutive
 /// elements of dimension `dim` (slot i*v+j holds index base + j).
 int layout_run(const layout *f, int dim);
+/// Whether slots 2w and 2w + 1 of every warp are 8×8 matrices as ldmatrix spreads them: lane l holds
+/// elements (l/4, 2(l%4) + {0, 1}) of one whose rows lie along dimension `col`, or of its transpose
+/// (*trans). *row: the dimension that goes from row to row.
+bool layout_fragment(vm_arena *a, const layout *f, int col, int *row, bool *trans);
 
 // ---- shared.c: shared and global layouts --------------------------------------------------------
 

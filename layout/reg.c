@@ -441,3 +441,33 @@ int layout_run(const layout *f, int dim) {
     if (x->dim != dim || x->stride != 1) return 1;
     return x->extent & -x->extent;
 }
+
+bool layout_fragment(vm_arena *a, const layout *f, int col, int *row, bool *trans) {
+    const int rank = f->rank, n = f->slots;
+    if (col < 0 || n % 2 || f->threads % 32) return false;
+    const int32_t *table = layout_table(a, f);
+#define AT(thread, slot) (table + ((size_t)(thread) * (size_t)n + (size_t)(slot)) * (size_t)rank)
+    // the two dimensions that a warp spans; others are fixed within a matrix
+    *row = -1;
+    for (int d = 0; d < rank; d++)
+        if (d != col && (AT(4, 0)[d] != AT(0, 0)[d] || AT(1, 0)[d] != AT(0, 0)[d])) *row = d;
+    if (*row < 0) return false;
+    *trans = AT(0, 1)[*row] == AT(0, 0)[*row] + 1;
+    for (int w = 0; w < n; w += 2)
+        for (int t = 0; t < f->threads; t++) {
+            const int lane = t % 32, i = lane / 4, k = 2 * (lane % 4);
+            const int32_t *first = AT(t - lane, w);
+            if (first[col] % 8) return false;
+            for (int j = 0; j < 2; j++) {
+                const int32_t *is = AT(t, w + j);
+                for (int d = 0; d < rank; d++) {
+                    int32_t want = first[d];
+                    if (d == *row) want += *trans ? k + j : i;
+                    if (d == col) want += *trans ? i : k + j;
+                    if (is[d] != want) return false;
+                }
+            }
+        }
+#undef AT
+    return true;
+}
