@@ -17,6 +17,7 @@ typedef struct {
     bool flying;           // has not landed: no barrier helps yet
     bool store;            // flying: of the copy engine's stores, which wait_stores waits for
     bool settled;          // a barrier has passed; kept only for the proxy fence
+    bool fenced;           // a proxy fence has passed
 } access_t;
 
 typedef VM_VEC(access_t) access_set;
@@ -39,7 +40,7 @@ typedef struct {
 static bool same(const access_t *a, const access_t *b) {
     return a->root == b->root && a->lo == b->lo && a->hi == b->hi && a->fixed == b->fixed &&
            a->index == b->index && a->write == b->write && a->atomic == b->atomic &&
-           a->flying == b->flying && a->store == b->store && a->settled == b->settled;
+           a->flying == b->flying && a->store == b->store && a->settled == b->settled && a->fenced == b->fenced;
 }
 
 static void add(walker *w, access_set *s, const access_t *a) {
@@ -112,6 +113,14 @@ static ir_op *put(walker *w, ir_op *before, vm_inst inst) {
     return ir_emit(&b, inst, 0, NULL, 0, NULL);
 }
 
+// A barrier behind a fence.
+static void keep_flying(walker *w, access_set *s) {
+    access_set r = {0};
+    for (uint32_t i = 0; i < s->n; i++)
+        if (s->at[i].flying) add(w, &r, &s->at[i]);
+    *s = r;
+}
+
 // Roles of one run have the numbers 1, 2, …; 0 is the block's barrier.
 static int role_number(const ir_op *role) {
     int n = 1;
@@ -131,18 +140,37 @@ static void proxy_fence(walker *w, ir_op *op) {
     ir_set_str(f, AT_scope, "block");
 }
 
+// Whether ordinary stores of what somebody reads through the asynchronous proxy wait for the fence of the
+// threads that made them: it stands before the first barrier or arrival after them.
+static bool unfenced(const walker *w, const access_set *s) {
+    for (uint32_t i = 0; i < s->n; i++) {
+        const access_t *a = &s->at[i];
+        if (!a->write || a->global || a->flying || a->fenced || a->settled) continue;
+        for (uint32_t k = 0; k < w->proxy_read.n; k++)
+            if (w->proxy_read.at[k] == a->root) return true;
+    }
+    return false;
+}
+
 static void barrier_before(walker *w, ir_op *op, access_set *s, bool fence) {
     w->conflict = true;
+    fence = fence || unfenced(w, s);
     if (!w->dry) {
         if (fence) proxy_fence(w, op);
         name_barrier(put(w, op, I_sync));
     }
-    if (fence) {
-        access_set r = {0};
-        for (uint32_t i = 0; i < s->n; i++)
-            if (s->at[i].flying) add(w, &r, &s->at[i]);
-        *s = r;
-    } else settle(w, s);
+    if (fence) keep_flying(w, s);
+    else settle(w, s);
+}
+
+// A barrier of the program.
+static void pass_barrier(walker *w, ir_op *op, access_set *s) {
+    if (!unfenced(w, s)) {
+        settle(w, s);
+        return;
+    }
+    if (!w->dry) proxy_fence(w, op);
+    keep_flying(w, s);
 }
 
 // The issuer of stores out of shared memory waits until they have read it, or have landed.
@@ -205,7 +233,7 @@ static void step(walker *w, ir_op *op, access_set *s) {
                 landed |= a->write;
             }
             if (a->flying || !conflicts(a, b)) continue;
-            if (proxy && a->write && !a->global && !b->write) fence = true;
+            if (proxy && a->write && !a->global && !b->write && !a->fenced) fence = true;
             else if (!a->settled) sync = true;
         }
     if (read) stores_before(w, op, s, landed);
@@ -215,16 +243,15 @@ static void step(walker *w, ir_op *op, access_set *s) {
 
 // What this group has written by ordinary stores and another role reads through the asynchronous proxy: the
 // arrival that hands it over comes after a fence of the writers.
-static void fence_before_arrival(walker *w, ir_op *op, const access_set *s) {
-    if (w->dry || !w->proxies || (op->prev && op->prev->inst == I_fence && ir_int(op->prev, AT_proxy, 0))) return;
-    for (uint32_t i = 0; i < s->n; i++) {
-        const access_t *a = &s->at[i];
-        if (!a->write || a->global || a->flying || !a->root) continue;
-        for (uint32_t k = 0; k < w->proxy_read.n; k++)
-            if (w->proxy_read.at[k] == a->root) {
-                proxy_fence(w, op);
-                return;
-            }
+static void fence_before_arrival(walker *w, ir_op *op, access_set *s) {
+    if (!unfenced(w, s)) return;
+    if (!w->dry) proxy_fence(w, op);
+    const access_set t = copy_of(w, s);
+    s->n = 0;
+    for (uint32_t i = 0; i < t.n; i++) {
+        access_t a = t.at[i];
+        a.fenced = a.fenced || !a.flying;
+        add(w, s, &a);
     }
 }
 
@@ -412,12 +439,12 @@ static bool region(walker *w, ir_region *r, access_set *s) {
             return false;
         case I_sync:
             if (!w->dry) name_barrier(op);
-            settle(w, s);
+            pass_barrier(w, op, s);
             break;
         case I_signal:
         case I_wait_for:
         case I_cluster_sync:
-            settle(w, s);
+            pass_barrier(w, op, s);
             break;
         case I_wait_group:
             land(w, s, ir_get(op, AT_of) != NULL, ir_int(op, AT_count, 0) == 0);
@@ -437,8 +464,10 @@ static bool region(walker *w, ir_region *r, access_set *s) {
                 const bool all = op->next && op->next->inst == I_sync;
                 access_set t = copy_of(w, s);
                 s->n = 0;
-                for (uint32_t i = 0; i < t.n; i++)
+                for (uint32_t i = 0; i < t.n; i++) {
+                    t.at[i].fenced = t.at[i].fenced || !t.at[i].flying;
                     if (all ? t.at[i].flying : !t.at[i].settled) add(w, s, &t.at[i]);
+                }
             }
             break;
         case I_arrive:
