@@ -65,32 +65,37 @@ def bitstring(codes, b):
     return out.to(torch.uint8)
 
 
+def rounds_of(n, r, per, split):
+    return cdiv(cdiv(n, r), 132 * per // split)
+
+
 def configs(n, k, m, b, most):
     """Schedules worth a try, the likeliest first: even shares, little reading of x from L2, stages of some
     24 KB, enough warps, and blocks that share k only where that saves reading x."""
     groups, mt = cdiv(k, GROUP), 1 if m == 1 else cdiv(m, 8) * 8
     floor = n * k * (b + 16 / GROUP) / 8 / 4.5e6
     out = []
-    for rw, rr, kw, g, per, split in itertools.product(range(1, 17), (16, 32, 64), (1, 2, 4, 7, 8, 14, 16), (1, 2, 4), (1, 2), (1, 2, 4, 7, 8)):
+    for rw, rr, kw, g, per, split in itertools.product(range(1, 17), (16, 32, 64), (1, 2, 4, 7, 8, 14, 16), (1, 2, 4), (1, 2), (1, 2, 4, 8)):
         r, w = rw * rr, rw * kw
         if not 8 <= w <= 28 // per or r > n or (rr > 32 and mt == 1 and b > 3) or split * kw * g > groups:
+            continue
+        if r % split or (split > 1 and rounds_of(n, r, per, split) > 1):
             continue
         if mt > 1 and (g > 1 or per > 1 or w > 16 or (w > 14 and rr * mt > 512)):
             continue
         if mt == 1 and w > 16 and rr * g > 64:
             continue
         tiles, chunks = cdiv(n, r), cdiv(groups, kw * g)
-        blocks = min(tiles, 132 * per // split)
-        rounds = cdiv(tiles, blocks)
+        rounds = cdiv(tiles, 132 * per // split)  # clusters of a tile each, or blocks that go on
         blocks = cdiv(tiles, rounds)
         even = tiles * split / (rounds * 132 * per) * groups / (cdiv(chunks, split) * split * kw * g)
         x = 16 * mt / (r * b)
         stage = r * kw * g * (GROUP * b // 8 + 2) + mt * (kw * g * GROUP + (32 if mt > 1 else 0)) * 2
-        fixed = kw * (max(mt, 8) * (r + 4) + 8) * 4 + 512
+        fixed = kw * (max(mt, 8) * (r + 4) + 8) * 4 + 512 + (max(mt, 8) * r * 4 if split > 1 else 0)
         stages = min(16, int((227 * 1024 // per - 1024 - fixed) // stage))
         if stages < 2 or stages * stage * per < 64 * 1024 or even < 0.6:
             continue
-        time_ = floor * max(1, 0.75 * (1 + x)) / min(1, even / 0.96) + 4.5 + (3 if split > 1 else 0)
+        time_ = floor * max(1, 0.75 * (1 + x)) / min(1, even / 0.96) + 4.5 + (0.7 if split > 1 else 0)
         taste = 0.02 * abs(math.log2(stage / 24576)) + 0.05 * abs(math.log2(w * per / (24 if b < 4 else 16))) - 0.02 * (rr // 16 - 1)
         for offset in (True, False) if b == 4 and mt > 1 else (b == 4,):
             out.append((time_ * (1 + taste), dict(RW=rw, RR=rr, KW=kw, G=g, SPLIT=split, offset=offset, stages=stages, blocks=blocks)))
@@ -167,10 +172,8 @@ def main():
                         blk = torch.zeros(cdiv(n, r) * cdiv(k, kw * g * GROUP) * size, dtype=torch.uint8, device="cuda")
                         pk(n, k, packed_codes, s, blk)
                         copies = [blk] + [blk.clone() for _ in range(max(1, int(300e6 // blk.numel())))]
-                        sums = torch.zeros(m, n, device="cuda")
-                        arrived = torch.zeros(n, dtype=torch.int32, device="cuda")
                         y = torch.full((m, n), float("nan"), device="cuda", dtype=dt)
-                        runs = [kern.prepare(m, n, k, blocks, x, d, y, sums, arrived) for d in copies]
+                        runs = [kern.prepare(m, n, k, blocks, x, d, y) for d in copies]
                         us = graph_us(runs * max(1, 12 // len(runs)))
                         error = ((y.double() - want).norm() / want.norm()).item()
                         info = kern.info()
