@@ -2,9 +2,10 @@
 // tilusc build: compiles a program and writes the stage that was asked for.
 #include <stdlib.h>
 #include <string.h>
+#include "runtime/tune.h"
 #include "tools/tool.h"
 
-enum { KEY_EMIT = 1000, KEY_AFTER, KEY_ARCH, KEY_KERNEL, KEY_ENTRY, KEY_TIMES, KEY_PTX, KEY_REPORT };
+enum { KEY_EMIT = 1000, KEY_AFTER, KEY_ARCH, KEY_KERNEL, KEY_ENTRY, KEY_TIMES, KEY_PTX, KEY_REPORT, KEY_SHAPE };
 typedef struct {
     tool_options o;
     const char *file, *out, *emit;
@@ -40,6 +41,17 @@ static void finish(build *b, struct argp_state *s) {
     set_emit(b, emit, s);
 }
 
+/// "m=16,n=4096" as the database has it, with blanks.
+static void set_shape(build *b, char *arg, struct argp_state *s) {
+    for (char *p = arg, *end; *p; p = end) {
+        const size_t name = strcspn(p, "=,");
+        const long long x = p[name] == '=' ? strtoll(p + name + 1, &end, 0) : 0;
+        if (!name || p[name] != '=' || end == p + name + 1 || (*end && *end != ',') || x < 0) argp_error(s, "--shape takes NAME=NUMBER,…, not '%.100s'", arg);
+        if (*end) *end++ = ' ';
+    }
+    b->o.rt.shape = arg;
+}
+
 static error_t parse(int key, char *arg, struct argp_state *s) {
     build *const b = s->input;
     switch (key) {
@@ -64,6 +76,7 @@ static error_t parse(int key, char *arg, struct argp_state *s) {
         return 0;
     }
     case KEY_REPORT: b->report = true; return 0;
+    case KEY_SHAPE: set_shape(b, arg, s); return 0;
     case ARGP_KEY_ARG:
         if (b->file) argp_error(s, "one file at a time, please: '%.100s' is the second", arg);
         b->file = arg;
@@ -124,8 +137,17 @@ static void show_notes(const build *b, rt_compilation *x) {
 static int compile(build *b) {
     rt_options opt = b->o.rt;
     opt.name = b->file;
+    rt_tune_target target = {0}; // any GPU of the architecture
+    if (opt.arch) {
+        snprintf(target.arch, sizeof target.arch, "%s", opt.arch->name);
+        opt.tuner = rt_tuner_new(NULL, b->o.tune_db, &target, tool_warn, NULL);
+        if (!opt.tuner) return tool_usage("out of memory");
+    }
     rt_compilation *const x = rt_compilation_new(NULL, &opt);
-    if (!x) return tool_usage("out of memory");
+    if (!x) {
+        rt_tuner_free(opt.tuner);
+        return tool_usage("out of memory");
+    }
     tool_progress("compiling %s", b->file);
     const enum rt_result r = rt_compile(x);
     int code = tool_report(x, &b->o, r);
@@ -138,6 +160,7 @@ static int compile(build *b) {
         }
     }
     rt_compilation_free(x);
+    rt_tuner_free(opt.tuner);
     return code;
 }
 
@@ -150,6 +173,7 @@ int tool_build(int argc, char **argv) {
         {"kernel", KEY_KERNEL, "NAME", 0, "Only this kernel", 1},
         {"entry", KEY_ENTRY, "NAME", 0, "Entry name instead of the derived one", 1},
         {NULL, 'M', "D", 0, "-MD: write the imports to OUT.d, for make and ninja", 1},
+        {"shape", KEY_SHAPE, "NAME=N,…", 0, "Arguments for which tuned parameters are chosen from the tuning database", 1},
         {"ptx", KEY_PTX, "VERSION", 0, "PTX version, 80 for 8.0, instead of the architecture's own", 1},
         {"time-passes", KEY_TIMES, NULL, 0, "Say what took how long", 1},
         {"report", KEY_REPORT, NULL, 0, "Say what code generation chose: loads, matrix instructions, shared memory", 1},

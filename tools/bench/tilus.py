@@ -9,7 +9,8 @@ MAX_RANK = 8
 class Params(C.Structure):
     _fields_ = [("device", C.c_int), ("ordinal", C.c_int), ("alloc", C.c_void_p), ("log", C.c_void_p),
                 ("log_user", C.c_void_p), ("cache_dir", C.c_char_p), ("strict_jit", C.c_int),
-                ("optimize", C.c_int), ("vgpu", C.c_void_p), ("error", C.c_char_p), ("error_size", C.c_size_t)]
+                ("optimize", C.c_int), ("vgpu", C.c_void_p), ("error", C.c_char_p), ("error_size", C.c_size_t),
+                ("tune_db", C.c_char_p)]
 
 
 class Meta(C.Structure):
