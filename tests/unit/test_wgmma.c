@@ -79,6 +79,24 @@ static void assertions(void **s) {
     rt_compilation_free(x);
 }
 
+/// Targets without it.
+static void other_targets(void **s) {
+    (void)s;
+    static const char text[] =
+        "kernel k(c: global f32[64, 64])\n    launch { grid = 1; warps = 4; }\n{\n"
+        "    let sa: shared f16[64, 64];\n    store(sa, full(f16[64, 64], 1.0));\n"
+        "    store(c[.., ..], wait(wgmma(sa, sa.t, 0.0)));\n}\n";
+    const char *const archs[] = {"sm_80", "sm_90"};
+    for (int i = 0; i < 2; i++) {
+        const rt_options o = {.name = "t.tvm", .text = text, .size = sizeof text - 1, .arch = vm_arch_find(archs[i]), .stage = RT_STAGE_PTX};
+        rt_compilation *x = rt_compilation_new(NULL, &o);
+        assert_int_equal(rt_compile(x), RT_ERRORS);
+        const char *said = rt_diagnostics(x, false, false);
+        if (!strstr(said, "error[E0602]: 'wgmma' needs sm_90a")) fail_msg("%s", said);
+        rt_compilation_free(x);
+    }
+}
+
 /// An accumulator that is no value in flight: legal, and slow.
 static void waited_each_time(void **s) {
     (void)s;
@@ -233,7 +251,7 @@ static void refused(void **s) {
 int main(int argc, char **argv) {
     fixtures = argc > 1 ? argv[1] : "tests/fixtures";
     if (setjmp(ir_oom)) return 99;
-    const struct CMUnitTest tests[] = {cmocka_unit_test(machine_code), cmocka_unit_test(assertions), cmocka_unit_test(golden), cmocka_unit_test(waited_each_time),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(machine_code), cmocka_unit_test(assertions), cmocka_unit_test(golden), cmocka_unit_test(waited_each_time), cmocka_unit_test(other_targets),
                                        cmocka_unit_test(counts), cmocka_unit_test(leases), cmocka_unit_test(refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

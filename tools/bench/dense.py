@@ -20,8 +20,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import tilus  # noqa: E402
 
 TYPES = {"bf16": torch.bfloat16, "f16": torch.float16, "f8e4m3": torch.float8_e4m3fn}
-SCHEDULES = [dict(BN=256, stages=3), dict(BN=256, stages=4, STAGED=False), dict(BN=192, stages=4), dict(BN=128, stages=5),
-             dict(BN=256, stages=3, GROUP=16)]
+SCHEDULES = [dict(BN=256, stages=3, CLUSTER=2), dict(BN=256, stages=3, CLUSTER=1), dict(BN=256, stages=4, CLUSTER=2, STAGED=False),
+             dict(BN=256, stages=3, CLUSTER=2, GROUP=16), dict(BN=192, stages=4, CLUSTER=1), dict(BN=128, stages=5, CLUSTER=2)]
 
 
 def us_of(run, times):
@@ -91,7 +91,7 @@ def main():
                     continue
                 y = torch.full((m, n), float("nan"), device="cuda", dtype=out)
                 stream = torch.cuda.current_stream().cuda_stream
-                launch = kern.prepare(blocks, m, n, k, a, b, y)
+                launch = kern.prepare(blocks // c["CLUSTER"] * c["CLUSTER"], m, n, k, a, b, y)
                 flop = 2 * m * n * k
                 mine, theirs = alternate([lambda: launch(stream), peer], flop, o.seconds, o.burst)
                 torch.cuda.synchronize()
