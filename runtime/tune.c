@@ -467,6 +467,13 @@ static void add_point(search *s, fe_instance *k, point *p) {
         if (k->tuned[i]) p->metas[p->nmetas++] = (tilus_meta){k->meta_name[i], rt_tune_meta(s->x->eval, k->meta[i])};
 }
 
+static bool has_meta(const ast *kernel, const char *name) {
+    const ast *const meta = kernel->kid[0];
+    for (uint32_t i = 0; meta && i < meta->nkids; i++)
+        if (!strcmp(meta->kid[i]->name, name)) return true;
+    return false;
+}
+
 static tilus_status enumerate(search *s) {
     rt_compilation *const x = s->x;
     vm_arena *const a = x->comp->arena;
@@ -477,6 +484,9 @@ static tilus_status enumerate(search *s) {
     if (!kernel) return rt_fail(s->c, TILUS_NOT_FOUND, "'%s' has no kernel '%s'", s->m->name, s->kernel);
     const uint32_t n = (uint32_t)s->par->nmetas;
     fe_define *const defs = vm_newn(a, fe_define, n + 1);
+    for (uint32_t i = 0; i < n; i++)
+        if (!has_meta(kernel, s->par->metas[i].name))
+            return rt_fail(s->c, TILUS_COMPILE_ERROR, "'%s' has no meta-parameter '%s'", s->kernel, s->par->metas[i].name);
     for (uint32_t i = 0; i < n; i++) defs[i] = (fe_define){vm_intern(x->comp, s->par->metas[i].name), fe_string(x->eval, s->par->metas[i].value)};
     s->out->product = fe_tune_product(x->eval, x->module, kernel, n, defs);
     if (x->comp->nerrors) return rt_fail_diagnostics(s->c, x);
