@@ -6,12 +6,13 @@
 #include <string.h>
 #include "tools/tool.h"
 
-enum { KEY_TYPE = 1000, KEY_GROUP, KEY_TRANSPOSE, KEY_ZEROS, KEY_SCALES, KEY_PACK, KEY_NAME };
+enum { KEY_TYPE = 1000, KEY_GROUP, KEY_TRANSPOSE, KEY_ZEROS, KEY_SCALES, KEY_PACK, KEY_ENCODE, KEY_NAME };
 typedef struct {
     tool_options o;
     const char *in, *out, *name;
     vm_dtype type, scales;
-    bool scales_given, transpose, zeros, pack;
+    bool scales_given, transpose, zeros, pack, encode;
+    vm_dtype target; // of encoded bits
     int64_t group;
     tool_exec *exec;
     rt_compilation *x;
@@ -44,6 +45,11 @@ static error_t parse(int key, char *arg, struct argp_state *s) {
     case KEY_TRANSPOSE: q->transpose = true; return 0;
     case KEY_ZEROS: q->zeros = true; return 0;
     case KEY_PACK: q->pack = true; return 0;
+    case KEY_ENCODE:
+        if (!vm_dtype_find(arg, &q->target) || (q->target != T_f16 && q->target != T_bf16))
+            argp_error(s, "--encode takes f16 or bf16, not '%.50s'", arg);
+        q->pack = q->encode = true;
+        return 0;
     case ARGP_KEY_ARG:
         if (q->in) argp_error(s, "one weight at a time, please: '%.100s' is the second", arg);
         q->in = arg;
@@ -162,6 +168,7 @@ static void bind(quantizer *q, const char *name, fe_tensor *t) {
 static fe_tensor *packed(quantizer *q, fe_tensor *codes) {
     fe_eval *const e = q->x->eval;
     int64_t tk = 16, tn = vm_bits(q->type) % 2 ? 16 : 8; // whole bytes a thread
+    if (q->encode) tk = tn = 32;                          // 32 elements
     for (uint32_t i = 0; i < q->o.rt.ndefine; i++) {
         const char *const d = q->o.define[i];
         char *end = NULL;
@@ -177,8 +184,9 @@ static fe_tensor *packed(quantizer *q, fe_tensor *codes) {
     fe_tensor *const out = fe_tensor_new(e, T_u8, 3, dim);
     bind(q, "_codes", codes);
     bind(q, "_packed", out);
-    const char *const text = vm_format(e->arena, "test \"pack\" { run pack[%s, %lld, %lld](%lld, %lld, _codes, _packed); }\n",
-                                       vm_dtype_name(q->type), (long long)tk, (long long)tn, (long long)k, (long long)n);
+    const char *const text = vm_format(e->arena, "test \"pack\" { run pack[%s, %lld, %lld%s%s](%lld, %lld, _codes, _packed); }\n",
+                                       vm_dtype_name(q->type), (long long)tk, (long long)tn, q->encode ? ", ENC = true, T = " : "",
+                                       q->encode ? vm_dtype_name(q->target) : "", (long long)k, (long long)n);
     const uint32_t file = vm_source_add(e->comp, "<pack>", text, strlen(text));
     const ast *const tree = fe_parse(e->comp, file);
     tool_exec_bind(q->exec, q->x);
@@ -249,6 +257,7 @@ int tool_quantize(int argc, char **argv) {
         {"scales", KEY_SCALES, "TYPE", 0, "Type of scales and zero points: f16, bf16, f32 (default: bf16 for bf16 weights, else f16)", 1},
         {"transpose", KEY_TRANSPOSE, NULL, 0, "The file's matrix is [n, k], as linear layers are stored", 1},
         {"pack", KEY_PACK, NULL, 0, "Pack for tensor cores by kernel `pack` of matmul_lowbit.tvm; tiles by -D TK=…, -D TN=…", 1},
+        {"encode", KEY_ENCODE, "TYPE", 0, "Pack with bits in the order that converts to f16 or bf16 in fewest instructions: for ENC=true", 1},
         {"name", KEY_NAME, "NAME", 0, "Prefix of the names in OUT.safetensors (default: weight)", 1},
         {0}};
     static const struct argp_child children[] = {{&tool_on_argp, 0, NULL, 2}, {&tool_common_argp, 0, "Shared options:", 10}, {0}};

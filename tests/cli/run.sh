@@ -130,6 +130,15 @@ exits 0 "$TILUSC" run --on=vm "$P/matmul_lowbit.tvm" pack -D Q=u4 k=256 n=96 src
 ok python -c 'import numpy as np
 from tensors import *
 assert (np.load("packed.npy") == read("q.safetensors")["l.packed"]).all()'
+# encoded weights give the same product
+exits 0 "$TILUSC" quantize --on=vm model.safetensors:layer.weight --transpose --group=64 --encode=bf16 --name=l -o e.safetensors
+exits 0 "$TILUSC" run --on=vm "$P/matmul_lowbit.tvm" matmul -D Q=u4 -D T=bf16 -D ZERO=true -D group=64 -D ENC=true -D TK=32 -D TN=32 \
+    m=19 n=96 k=256 a=model.safetensors:x b=e.safetensors:l.packed s=e.safetensors:l.scales z=e.safetensors:l.zeros \
+    c='zeros(bf16[m, n])' -o c=ce.safetensors
+ok python -c 'from tensors import *
+assert (read("c.safetensors")["c"] == read("ce.safetensors")["c"]).all()
+assert sorted(read("e.safetensors")["l.packed"].ravel()) != sorted(read("q.safetensors")["l.packed"].ravel())'
+exits 2 "$TILUSC" quantize --on=vm m.npy --encode=f32 -o no.npy
 for t in u1 u2 u3 u5 u8 i2 i4 i7 i8 f4e2m1 f6e3m2 f8e4m3 f3e1m1; do
     exits 0 "$TILUSC" quantize --on=vm model.safetensors:layer.weight --type=$t --group=32 --pack -o $t.safetensors
 done

@@ -15,6 +15,7 @@ _tilusc() {
     --color=*) words='auto always never' ;;
     --diagnostics=*) words='text json' ;;
     --scales=*) words='f16 bf16 f32' ;;
+    --encode=*) words='f16 bf16' ;;
     --type=*) words='u1 u2 u3 u4 u5 u6 u7 u8 i2 i3 i4 i5 i6 i7 i8 f4e2m1 f6e3m2 f8e4m3 f8e5m2' ;;
     -*)
         case $cmd in
@@ -23,7 +24,7 @@ _tilusc() {
         profile) words="-o --seed= --sanitize --arch= --check= --let= --json $common" ;;
         test) words="--on= --seed= --sanitize --arch= --filter= --list $common" ;;
         fmt) words="--check $common" ;;
-        quantize) words="-o --type= --group= --transpose --zero-points --scales= --pack --name= --on= $common" ;;
+        quantize) words="-o --type= --group= --transpose --zero-points --scales= --pack --encode= --name= --on= $common" ;;
         *) words='--json --help' ;;
         esac
         compopt -o nospace 2>/dev/null

@@ -22,6 +22,7 @@ complete -c tilusc -n "__fish_seen_subcommand_from fmt" -l check
 complete -c tilusc -n "__fish_seen_subcommand_from layout type explain profile" -l json
 complete -c tilusc -n "__fish_seen_subcommand_from quantize" -l type -x -a "u2 u4 u8 i4 i8 f4e2m1 f6e3m2 f8e4m3"
 complete -c tilusc -n "__fish_seen_subcommand_from quantize" -l pack
+complete -c tilusc -n "__fish_seen_subcommand_from quantize" -l encode -x -a "f16 bf16"
 complete -c tilusc -n "__fish_seen_subcommand_from quantize" -l transpose
 complete -c tilusc -n "__fish_seen_subcommand_from build run test fmt quantize" -s D -x
 complete -c tilusc -n "__fish_seen_subcommand_from build run test fmt quantize" -s I -r
