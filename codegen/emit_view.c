@@ -191,6 +191,7 @@ static void rename_slots(cg *g, ir_op *op, cg_index_fn fn) {
 }
 
 /// Addresses are made where they are used.
+void emit_member(cg *g, ir_op *op) { (void)g, (void)op; }
 void emit_peer(cg *g, ir_op *op) { (void)cg_need(g, op, A_CLUSTER, "at", 90); }
 
 void emit_broadcast(cg *g, ir_op *op) { rename_slots(g, op, broadcast_index); }

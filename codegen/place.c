@@ -108,6 +108,38 @@ static void add_dynamic(ir_op *op, void *user) {
     if (ir_get(op, AT_offset)) d->start = ir_int(op, AT_offset, 0);
 }
 
+static LLVMValueRef shared_offset_code(cg *g, const cg_place *p, const cg_root_index *at, int64_t *more);
+
+/// A member of structs that lie in a tile of bytes: where the first of them is, and how far apart they are.
+static bool place_member(cg *g, const ir_op *op, const ir_op *root, cg_place *p) {
+    cg_place raw;
+    const ir_type *x = &root->ops[0]->type, *r = &root->res[0]->type;
+    if (!cg_place_of(g, op, root->ops[0], &raw)) return false;
+    const cg_root_index first = cg_place_index(g, &raw, NULL, NULL);
+    int64_t more = 0;
+    LLVMValueRef run = raw.layout ? shared_offset_code(g, &raw, &first, &more) : NULL;
+    int32_t shape[LAYOUT_MAX_RANK];
+    int64_t stride[LAYOUT_MAX_RANK], walk = 1;
+    for (int d = r->rank - 1; d >= 0; d--) {
+        shape[d] = (int32_t)r->dim[d];
+        stride[d] = walk;
+        if (d >= x->rank - 1) {
+            walk *= r->dim[d];
+            continue;
+        }
+        stride[d] = 0;
+        for (int k = 0, m = 0; raw.layout && k < raw.rank; m += raw.layout->dim_modes[k++])
+            if (raw.view_dim[k] == d && raw.layout->dim_modes[k]) stride[d] = raw.layout->mode_stride[m + raw.layout->dim_modes[k] - 1] * 8 / (int64_t)p->bits;
+    }
+    p->layout = shared_strides(g->arena, r->rank, shape, stride);
+    p->shared_at = raw.shared_at + more + ir_int(root, AT_offset, 0);
+    p->shared_more = plus(g, run, raw.shared_more);
+    p->peer = p->peer ? p->peer : raw.peer;
+    if (raw.layout && p->layout) return true;
+    cg_refuse(g, op, "a struct in shared memory of run-time size", "give it constant extents");
+    return false;
+}
+
 bool cg_place_of(cg *g, const ir_op *op, const ir_value *view, cg_place *p) {
     ir_access a;
     *p = (cg_place){.elem = view->type.elem, .bits = vm_mem_bits(view->type.elem), .global = view->type.space == IS_GLOBAL};
@@ -138,6 +170,7 @@ bool cg_place_of(cg *g, const ir_op *op, const ir_value *view, cg_place *p) {
         for (int d = 0; p->layout && d < p->rank; d++)
             if (a.root->res[0]->type.dim[d] < 0) p->layout = NULL; // run-time extents are dense
     }
+    if (a.root->inst == I_member && !place_member(g, op, a.root, p)) return false;
     const ir_attr *guard = ir_get(op, AT_guard);
     for (int d = 0; d < p->rank; d++) {
         p->view_dim[d] = a.d[d].view_dim;

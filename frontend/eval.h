@@ -55,6 +55,7 @@ struct fe_value {
             fe_module *home;    // STRUCT: module of the declaration
             fe_scope *metas;    // STRUCT: bound meta-parameters, or NULL
             int lead;           // STRUCT in memory: dimensions of the array that it is
+            fe_value *raw;      // STRUCT in memory: its bytes as one view, or NULL
         };
         struct {                // FN, KERNEL, STRUCT_TYPE, LAMBDA, MODULE
             const ast *node;

@@ -219,6 +219,41 @@ void cc_reshape_view(cc *c, const ir_op *op) {
     cc_at(c, cc_put(c, op, reshape_view, cc_def(c, op->res[0]), cc_use(c, op->ops[0]), 0, 0))->x = z;
 }
 
+typedef struct {
+    int64_t offset;
+    ir_type type;
+} member_info;
+H(member) { // bytes of the struct's tile, packed as in global memory
+    (void)m;
+    const member_info *z = i->x;
+    const rview *x = view_of(s->r[i->a]);
+    rview *v = view_of(s->r[i->d]);
+    const int lead = x->rank - 1;
+    const int64_t bits = vm_mem_bits(z->type.elem);
+    *v = *x;
+    v->base = x->base + x->off + z->offset;
+    v->off = 0;
+    v->bits = UINT64_MAX;
+    v->type = z->type.elem;
+    v->rank = z->type.rank;
+    v->global = true;
+    int64_t walk = 1;
+    for (int d = v->rank - 1; d >= 0; d--) {
+        v->ext[d] = z->type.dim[d];
+        v->lo[d] = 0;
+        v->hi[d] = v->ext[d];
+        v->stride[d] = d < lead ? x->stride[d] * 8 / bits : walk;
+        if (d >= lead) walk *= v->ext[d];
+    }
+    return i + 1;
+}
+void cc_member(cc *c, const ir_op *op) {
+    member_info *z = vm_new(c->arena, member_info);
+    z->offset = ir_int(op, AT_offset, 0);
+    z->type = op->res[0]->type;
+    cc_at(c, cc_put(c, op, member, cc_def(c, op->res[0]), cc_use(c, op->ops[0]), 0, 0))->x = z;
+}
+
 // ---- moving tiles -------------------------------------------------------------------------------
 
 size_t view_elems(const rview *v) {

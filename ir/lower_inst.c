@@ -113,6 +113,7 @@ static fe_value *load(lower *l, const fe_args *args, uint32_t n, fe_value **v, c
     if (v[0]->kind == FV_STRUCT) {
         fe_value *r = vm_dup(l->a, v[0], sizeof *r);
         r->lead = 0;
+        r->raw = NULL;
         r->item = vm_newn(l->a, fe_value *, r->n + 1);
         for (uint32_t i = 0; i < r->n; i++)
             if (lw_poison(r->item[i] = load(l, args, 1, &v[0]->item[i], s, at))) return r->item[i];
@@ -158,6 +159,11 @@ static fe_value *copies(lower *l, vm_inst i, const char *name, const fe_args *ar
     if (v[0]->kind == FV_STRUCT && v[1]->kind == FV_STRUCT && v[0]->decl == v[1]->decl && v[0]->n == v[1]->n) {
         fe_value *part[LW_MAX_ARGS];
         memcpy(part, v, n * sizeof *v);
+        if (v[0]->raw && v[1]->raw) { // all members at once
+            part[0] = v[0]->raw;
+            part[1] = v[1]->raw;
+            return copies(l, i, name, args, n, part, s, at);
+        }
         for (uint32_t f = 0; f < v[0]->n; f++) {
             part[0] = v[0]->item[f];
             part[1] = v[1]->item[f];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Arrays of structs in memory. In global memory the members of one struct lie behind each other, each on
 // 16 bytes, and every member is a view of its own with the array's dimensions in front; in shared memory
-// every member is a tensor. Slices and copies of such an array are those of its members.
+// every member is a tensor, or, with '@ row_major()', they lie as in global memory. Slices and copies of such an array are those of its members.
 #include "ir/lower.h"
 
 #include <string.h>
@@ -104,6 +104,14 @@ static fe_value *member_view(lower *l, ir_value *ptr, const fe_type *t, const fe
     return lw_index_hook(l->e, r, &(fe_args){(uint32_t)t->rank + 1, at_member}, at);
 }
 
+/// The same array as bytes: one more dimension.
+static fe_type raw_type(lower *l, const fe_type *t, enum fe_space space, int64_t bytes) {
+    fe_type r = {.kind = FT_TENSOR, .space = space, .elem = T_u8, .rank = t->rank + 1};
+    for (int d = 0; d < t->rank; d++) r.dim[d] = t->dim[d];
+    r.dim[t->rank] = fe_int(l->e, bytes);
+    return r;
+}
+
 fe_value *lw_struct_global(lower *l, ir_value *ptr, const fe_type *t, const char *name, vm_span at) {
     members m;
     if (!members_of(l, t, &m, at)) return fe_poison(l->e);
@@ -112,7 +120,34 @@ fe_value *lw_struct_global(lower *l, ir_value *ptr, const fe_type *t, const char
         items[i] = member_view(l, ptr, t, m.type[i], m.offset[i], m.bytes, name, at);
         if (lw_poison(items[i])) return items[i];
     }
-    return make(l, t, m.n, items);
+    fe_value *r = make(l, t, m.n, items);
+    const fe_type bytes = raw_type(l, t, FS_GLOBAL, m.bytes);
+    if (t->rank < LAYOUT_MAX_RANK) r->raw = lw_global_view(l, ptr, &bytes, name, at);
+    return r;
+}
+
+/// Members as parts of one tensor of bytes, which a single copy fills.
+static fe_value *packed(lower *l, const fe_type *t, const members *m, const char *name, vm_span at) {
+    fe_type *bytes = vm_new(l->a, fe_type);
+    *bytes = raw_type(l, t, FS_SHARED, m->bytes);
+    bytes->layout = t->layout;
+    fe_value *raw = lw_declare(l->e, name, bytes, NULL, false, NULL, at);
+    if (lw_poison(raw)) return raw;
+    fe_value **items = vm_newn(l->a, fe_value *, m->n);
+    for (uint32_t i = 0; i < m->n; i++) {
+        int64_t dim[LAYOUT_MAX_RANK] = {0}, inner[LAYOUT_MAX_RANK] = {0};
+        if (!lw_static_dims(l, m->type[i], inner, at)) return fe_poison(l->e);
+        for (int d = 0; d < t->rank; d++) dim[d] = raw->rt->type.dim[d];
+        for (int d = 0; d < m->type[i]->rank; d++) dim[t->rank + d] = inner[d];
+        ir_value *v = ir_emit1(&l->b, I_member, 1, &raw->rt, ir_view_type(IS_SHARED, m->type[i]->elem, t->rank + m->type[i]->rank, dim));
+        ir_set_int(v->def, AT_offset, m->offset[i]);
+        ir_set_str(v->def, AT_name, name);
+        v->name = name;
+        items[i] = lw_rt(l, v);
+    }
+    fe_value *r = make(l, t, m->n, items);
+    r->raw = raw;
+    return r;
 }
 
 fe_value *lw_struct_shared(lower *l, const fe_type *t, const char *name, vm_span at) {
@@ -123,7 +158,14 @@ fe_value *lw_struct_shared(lower *l, const fe_type *t, const char *name, vm_span
         array->rank = 1;
         array->dim[0] = fe_int(l->e, 1);
     }
+    array->layout = NULL;
     if (!members_of(l, array, &m, at)) return fe_poison(l->e);
+    if (t->layout && (t->layout->kind != FV_SHARED_LAYOUT || t->layout->sh || t->layout->swizzle || t->layout->strides)) {
+        vm_diag *d = vm_report(l->c, D_E0405, at, "an array of structs has no layout but row_major()");
+        vm_help(l->c, d, "write '@ row_major()' to have them as in global memory, nothing for a tensor a member");
+        return fe_poison(l->e);
+    }
+    if (t->layout) return packed(l, t, &m, name, at);
     fe_value **items = vm_newn(l->a, fe_value *, m.n);
     for (uint32_t i = 0; i < m.n; i++) {
         fe_type *x = vm_dup(l->a, m.type[i], sizeof *x);
@@ -149,6 +191,7 @@ fe_value *lw_struct_index(lower *l, fe_value *x, fe_args *args, vm_span at) {
     fe_value *r = vm_dup(l->a, x, sizeof *x);
     r->lead = lead;
     r->item = vm_newn(l->a, fe_value *, x->n);
+    if (x->raw && lw_poison(r->raw = lw_index_hook(l->e, x->raw, args, at))) return r->raw;
     for (uint32_t i = 0; i < x->n; i++) {
         r->item[i] = lw_index_hook(l->e, x->item[i], args, at);
         if (lw_poison(r->item[i])) return r->item[i];

@@ -492,7 +492,7 @@ static void visit(ir_op *op, void *user) {
     for (int i = 0; i < 2 && views[i]; i++) {
         ir_access a;
         if (!ir_trace(views[i], &a)) return;
-        if (a.root->inst != I_global_view && a.root->inst != I_alloc_shared && a.root->inst != I_reshape) return;
+        if (a.root->inst != I_global_view && a.root->inst != I_alloc_shared && a.root->inst != I_reshape && a.root->inst != I_member) return;
         // The copy engine and cp.async write the whole shared tile.
         const bool tile = vm_insts[op->inst].cls == C_ASYNC && views[i]->type.space == IS_SHARED && ir_elems(&views[i]->type) >= 0;
         for (int d = 0; d < a.rank && !tile; d++) need[d] = need[d] || cell || !inside(k, views[i], &a, d);

@@ -543,8 +543,26 @@ static void collect(ir_op *op, void *user) {
     if (op->inst == I_for || op->inst == I_fetch) vm_push(op->parent->func->comp->arena, l, op);
 }
 
+// Members of structs are named where they are used, so that they can be those of a ring's slot.
+static void sink_member(ir_op *op, void *user) {
+    ir_func *f = user;
+    for (uint32_t i = 0; i < op->nops; i++) {
+        ir_op *def = op->ops[i]->def;
+        if (!def || def->inst != I_member || def->parent == op->parent) continue;
+        ir_builder b = {f, op->parent, op, def->span};
+        op->ops[i] = ir_clone(&b, def, ir_map_new(f))->res[0];
+    }
+}
+
+static void drop_member(ir_op *op, void *user) {
+    const uint32_t *uses = user;
+    if (op->inst == I_member && !uses[op->res[0]->id]) ir_remove(op);
+}
+
 void ir_pass_pipeline(ir_func *f) {
     op_list ops = {0};
+    ir_walk(f->body, sink_member, f);
+    ir_walk(f->body, drop_member, ir_count_uses(f));
     ir_walk(f->body, collect, &ops);
     const uint32_t errors = f->comp->nerrors;
     for (uint32_t i = 0; i < ops.n; i++) {

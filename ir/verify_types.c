@@ -293,6 +293,15 @@ static bool check_slice(ir_checker *k, const ir_op *op) {
 
 static bool check_view(ir_checker *k, const ir_op *op) {
     if (op->inst == I_slice) return check_slice(k, op);
+    if (op->inst == I_member) {
+        const ir_type *x = &op->ops[0]->type, *r = &op->res[0]->type;
+        NEED(x->space == IS_SHARED && r->space == IS_SHARED && x->elem == T_u8 && x->rank >= 1 && r->rank >= x->rank - 1, "needs a shared view of bytes");
+        for (int d = 0; d + 1 < x->rank; d++) NEED(x->dim[d] == r->dim[d], "extents %d differ", d);
+        int64_t bits = vm_mem_bits(r->elem);
+        for (int d = x->rank - 1; d < r->rank; d++) bits *= r->dim[d];
+        NEED(bits >= 0 && ir_int(op, AT_offset, 0) >= 0 && ir_int(op, AT_offset, 0) * 8 + bits <= x->dim[x->rank - 1] * 8, "reaches out of its struct");
+        return true;
+    }
     if (op->inst == I_peer) {
         const enum ir_space s = op->ops[0]->type.space;
         NEED((s == IS_SHARED || s == IS_BARRIER) && is_int(op->ops[1]), "needs a shared view or barriers, and an integer");
