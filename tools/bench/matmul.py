@@ -23,6 +23,7 @@ import tilus  # noqa: E402
 from w4a16 import ceilings, graph_us  # noqa: E402
 
 GROUP = 128
+FIT = {2: 64, 4: 30, 8: 14}  # clusters of so many whole SMs that surely run at once on an H200
 DTYPE = {"bf16": torch.bfloat16, "f16": torch.float16}
 
 
@@ -65,10 +66,6 @@ def bitstring(codes, b):
     return out.to(torch.uint8)
 
 
-def rounds_of(n, r, per, split):
-    return cdiv(cdiv(n, r), 132 * per // split)
-
-
 def configs(n, k, m, b, most):
     """Schedules worth a try, the likeliest first: even shares, little reading of x from L2, stages of some
     24 KB, enough warps, and blocks that share k only where that saves reading x."""
@@ -79,7 +76,7 @@ def configs(n, k, m, b, most):
         r, w = rw * rr, rw * kw
         if not 8 <= w <= 28 // per or r > n or (rr > 32 and mt == 1 and b > 3) or split * kw * g > groups:
             continue
-        if r % split or (split > 1 and rounds_of(n, r, per, split) > 1):
+        if r % split or (split > 1 and (per > 1 or cdiv(n, r) > FIT[split])):
             continue
         if mt > 1 and (g > 1 or per > 1 or w > 16 or (w > 14 and rr * mt > 512)):
             continue
