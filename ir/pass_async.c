@@ -340,6 +340,18 @@ typedef struct {
     int n;
 } overwritten;
 
+static const ir_op *innermost_loop(const ir_op *op) {
+    for (const ir_op *p = op->parent->parent; p; p = p->parent->parent)
+        if (p->inst == I_for || p->inst == I_while) return p;
+    return NULL;
+}
+
+/// Iterations before this one whose products op leaves alone, itself included: a ring's older buffers.
+static int lag_of(const ir_op *op) {
+    const int64_t lag = innermost_loop(op) ? ir_int(op, AT_lag, 0) : 0;
+    return lag < OLD ? (int)lag : OLD;
+}
+
 static void count_overwritten(ir_op *op, void *user) {
     overwritten *o = user;
     ir_effect fx[IR_MAX_EFFECTS];
@@ -349,7 +361,7 @@ static void count_overwritten(ir_op *op, void *user) {
         for (uint32_t k = 0; k < o->w->sites.n * 2 && root; k++) {
             const site *x = &o->w->sites.at[k / 2];
             if (x->read[k % 2] != root || (part >= 0 && x->part[k % 2] >= 0 && part != x->part[k % 2])) continue;
-            o->n = least(o->n, younger(o->s, k / 2, 0));
+            o->n = least(o->n, younger(o->s, k / 2, lag_of(op)));
         }
     }
 }
@@ -370,12 +382,6 @@ static void count_landing(walker *w, const ir_op *def, void *user) {
     landing *l = user;
     for (uint32_t i = 0; i < w->sites.n; i++)
         if (w->sites.at[i].op == def) l->n = least(l->n, younger(l->s, i, l->age));
-}
-
-static const ir_op *innermost_loop(const ir_op *op) {
-    for (const ir_op *p = op->parent->parent; p; p = p->parent->parent)
-        if (p->inst == I_for || p->inst == I_while) return p;
-    return NULL;
 }
 
 static void wait_value(walker *w, ir_op *op, state *s) {
@@ -450,9 +456,8 @@ static void step(walker *w, ir_op *op, state *s) {
     wait_before(w, op, s, o.n, "this memory is an operand of a product that may still run");
     if (op->inst == I_arrive || op->inst == I_expect) {
         int n = PLACES;
-        const int lag = innermost_loop(op) ? (int)ir_int(op, AT_lag, 0) : 0;
         for (uint32_t i = 0; i < w->sites.n; i++)
-            if (frees(&w->sites.at[i], barrier_of(op->ops[0]))) n = least(n, younger(s, i, lag < OLD ? lag : OLD));
+            if (frees(&w->sites.at[i], barrier_of(op->ops[0]))) n = least(n, younger(s, i, lag_of(op)));
         wait_before(w, op, s, n, "this arrival hands back what they read");
     }
 }

@@ -24,5 +24,6 @@ if command -v compute-sanitizer >/dev/null; then
         step "$tool" compute-sanitizer --tool "$tool" --error-exitcode 9 "$tilusc" test programs --on=cuda --filter='f16'
     done
 fi
+step dense python3 tools/bench/dense.py --json "${OUT:-.}/dense.json"
 step w4a16 python3 tools/bench/w4a16.py --json "${OUT:-.}/w4a16.json"
 exit "$status"

@@ -180,6 +180,8 @@ static void counts(void **s) {
     has(t, "wait_group {count = 0, of = \"wgmma\"}", 1);
     t = after(c, START LOOP("    store %a1, %x\n    %m = wgmma %a0, %b, %acc : " ACC "\n    yield %m\n") LANDED);
     has(t, "wait_group", 0);
+    t = after(c, START LOOP("    %m = wgmma %a0, %b, %acc : " ACC "\n    store %a0, %x {lag = 1}\n    yield %m\n") LANDED);
+    has(t, "wait_group {count = 1, of = \"wgmma\"}", 1); // not what this iteration's product reads
     // Registers that are written again: one slice waits for all, two leave one open.
     t = after(c, START LOOP("    %e = add %x, %x : reg f16[64, 16]\n    %m = wgmma %e, %b, %acc : " ACC "\n    yield %m\n") LANDED);
     has(t, "wait_group {count = 0, of = \"wgmma\"}", 1);
