@@ -28,23 +28,28 @@ static void add_attributes(tilus_plan *p) {
     }
 }
 
-/// Tensor maps for a launch, those anew whose tensor has moved or changed its shape.
+/// Tensor maps for a launch, those anew whose tensor has moved or changed its shape. The driver wants
+/// its context for that.
 static tilus_status encode_maps(tilus_plan *p, const ir_launch *l) {
     tilus_context *c = p->kernel->module->ctx;
     static const uint32_t ones[5] = {1, 1, 1, 1, 1};
     if (!l->maps || c->device == TILUS_DEVICE_VM) return TILUS_OK;
     if (!c->cu.tensor_map) return rt_fail(c, TILUS_DRIVER_TOO_OLD, "launch of %s: the driver knows no tensor maps", p->kernel->func->name);
     const bool mapped = p->mapped;
-    for (uint32_t i = 0; i < l->maps; i++) {
+    bool entered = false;
+    tilus_status s = TILUS_OK;
+    for (uint32_t i = 0; s == TILUS_OK && i < l->maps; i++) {
         const ir_tensor_map *m = &l->map[i];
         if (mapped && !memcmp(m, &p->launch.map[i], sizeof *m)) continue;
         p->mapped = false; // until all are made
-        const tilus_status s = rt_cu(c, c->cu.tensor_map(map_at(p, i), ir_map_type(m->elem), (uint32_t)m->rank, m->base, m->extent, m->stride + 1,
-                                                         m->box, ones, 0, ir_map_swizzle(m->swizzle), 2, 0), "cuTensorMapEncodeTiled");
-        if (s != TILUS_OK) return s;
+        if (!entered && (s = rt_enter(c)) != TILUS_OK) return s;
+        entered = true;
+        s = rt_cu(c, c->cu.tensor_map(map_at(p, i), ir_map_type(m->elem), (uint32_t)m->rank, m->base, m->extent, m->stride + 1,
+                                      m->box, ones, 0, ir_map_swizzle(m->swizzle), 2, 0), "cuTensorMapEncodeTiled");
     }
-    p->mapped = true;
-    return TILUS_OK;
+    if (entered) rt_leave(c);
+    if (s == TILUS_OK) p->mapped = true;
+    return s;
 }
 
 tilus_status rt_plan_new(tilus_kernel *k, tilus_plan **out) {
