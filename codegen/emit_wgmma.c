@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // Warpgroup products. A tile's product is a grid of instructions m64nNkK: along k the accumulator's
-// registers go through tied operands from one to the next, and on through phis, so that nothing moves.
-// Shared operands are descriptors whose constant parts come from the layout; only the start address moves.
-// Fences, groups and counts of waits are decided by the pass async.
+// registers go through tied operands from one to the next, and on through phis, so that nothing
+// moves. Shared operands are descriptors whose constant parts come from the layout; only the start
+// address moves. Fences, groups and counts of waits are decided by the pass async.
 #include <string.h>
 
 #include "codegen/place.h"
 #include "ir/infer.h"
 
-/// Number of this thread's warpgroup in its group, known to be the same in a warp; NULL: there is one.
+/// Number of this thread's warpgroup in its group, known to be the same in a warp; NULL: there is
+/// one.
 static LLVMValueRef warpgroup(cg *g) {
     cg_group *r = g->group;
     if (r->threads <= 128) return NULL;
     if (r->warpgroup) return r->warpgroup;
     LLVMBasicBlockRef here = LLVMGetInsertBlock(g->b);
     LLVMPositionBuilderBefore(g->b, LLVMGetBasicBlockTerminator(r->prologue));
-    LLVMValueRef args[4] = {cg_i32(g, -1), LLVMBuildLShr(g->b, r->tid, cg_i32(g, 7), ""), cg_i32(g, 0), cg_i32(g, 31)};
+    LLVMValueRef args[4] = {cg_i32(g, -1), LLVMBuildLShr(g->b, r->tid, cg_i32(g, 7), ""),
+                            cg_i32(g, 0), cg_i32(g, 31)};
     r->warpgroup = cg_call(g, "llvm.nvvm.shfl.sync.idx.i32", g->t_i32, 4, args);
     cg_at(g, here);
     return r->warpgroup;
@@ -33,9 +35,13 @@ static bool operand_of(cg *g, const ir_op *op, int k, operand *o) {
     const char *why = "";
     if (!infer_descriptor(g->arena, op, k, NULL, true, &o->box, &o->d, &why)) {
         g->failed = true;
-        vm_diag *d = vm_report(g->comp, D_E0610, op->span, "operand %c of 'wgmma' cannot be read from shared memory as it lies there", "ab"[k]);
+        vm_diag *d = vm_report(
+            g->comp, D_E0610, op->span,
+            "operand %c of 'wgmma' cannot be read from shared memory as it lies there", "ab"[k]);
         vm_note(g->comp, d, "%s", why);
-        if (op->ops[k]->def) vm_label(g->comp, d, op->ops[k]->def->span, "%s", ir_type_text(g->arena, &op->ops[k]->type));
+        if (op->ops[k]->def)
+            vm_label(g->comp, d, op->ops[k]->def->span, "%s",
+                     ir_type_text(g->arena, &op->ops[k]->type));
         return false;
     }
     if (!cg_place_of(g, op, op->ops[k], &o->place)) return false;
@@ -46,13 +52,15 @@ static bool operand_of(cg *g, const ir_op *op, int k, operand *o) {
     return true;
 }
 
-/// Low half of the descriptor of the operand's rows from `first` on (plus 64 for each warpgroup of the group).
+/// Low half of the descriptor of the operand's rows from `first` on (plus 64 for each warpgroup of
+/// the group).
 static LLVMValueRef start_of(cg *g, const operand *o, int64_t first, bool per_warpgroup) {
     LLVMValueRef run[LAYOUT_MAX_RANK] = {NULL}, wg = per_warpgroup ? warpgroup(g) : NULL;
     int64_t more[LAYOUT_MAX_RANK] = {first};
     if (wg) run[0] = LLVMBuildMul(g->b, wg, cg_i32(g, 64), "");
     const cg_root_index at = cg_place_index(g, &o->place, run, more);
-    LLVMValueRef x = LLVMBuildPtrToInt(g->b, cg_place_address(g, &o->place, &at, NULL), g->t_i32, "");
+    LLVMValueRef x =
+        LLVMBuildPtrToInt(g->b, cg_place_address(g, &o->place, &at, NULL), g->t_i32, "");
     x = LLVMBuildLShr(g->b, x, cg_i32(g, 4), "");
     return LLVMBuildOr(g->b, x, cg_i32(g, (int64_t)(o->bits & 0xffffffff)), "");
 }
@@ -74,9 +82,10 @@ static void put_constraints(vm_text *t, const char *kind, uint32_t n, bool tied)
     for (uint32_t i = 0; tied && i < n; i++) vm_put(t, "%u,", i);
 }
 
-/// Assembly whose results are n words of one type, tied to x where `tied`, before the other arguments.
-static void tied_asm(cg *g, const char *text, vm_text *constraints, uint32_t n, bool tied, LLVMValueRef *x, LLVMTypeRef word,
-                     uint32_t nmore, LLVMValueRef const *more) {
+/// Assembly whose results are n words of one type, tied to x where `tied`, before the other
+/// arguments.
+static void tied_asm(cg *g, const char *text, vm_text *constraints, uint32_t n, bool tied,
+                     LLVMValueRef *x, LLVMTypeRef word, uint32_t nmore, LLVMValueRef const *more) {
     LLVMTypeRef *each = vm_newn(g->arena, LLVMTypeRef, n);
     LLVMValueRef *args = vm_newn(g->arena, LLVMValueRef, n + nmore + 1);
     uint32_t k = 0;
@@ -89,26 +98,31 @@ static void tied_asm(cg *g, const char *text, vm_text *constraints, uint32_t n, 
     for (uint32_t i = 0; i < n; i++) x[i] = n == 1 ? r : LLVMBuildExtractValue(g->b, r, i, "");
 }
 
-static const char *letter(vm_dtype acc) { return acc == T_f32 ? "f" : "r"; }
+static const char *letter(vm_dtype acc) {
+    return acc == T_f32 ? "f" : "r";
+}
 
 typedef struct {
     const char *a, *b, *c; // names of the types
     int depth;             // k of an instruction
     vm_dtype acc;
-    bool half, integer;    // 16-bit floats; integers
-    bool regs;             // a comes from registers
-    bool ta, tb;           // contiguous along m, n
+    bool half, integer; // 16-bit floats; integers
+    bool regs;          // a comes from registers
+    bool ta, tb;        // contiguous along m, n
 } form;
 
 /// One instruction on `words`; a: four registers or one descriptor.
-static void instruction(cg *g, const form *f, int n, bool zero, LLVMValueRef *words, uint32_t nwords, LLVMValueRef const *a, LLVMValueRef b) {
+static void instruction(cg *g, const form *f, int n, bool zero, LLVMValueRef *words,
+                        uint32_t nwords, LLVMValueRef const *a, LLVMValueRef b) {
     vm_text t = {.arena = g->arena}, c = {.arena = g->arena};
     uint32_t at = zero ? nwords : 2 * nwords;
     vm_put(&t, "wgmma.mma_async.sync.aligned.m64n%dk%d.%s.%s.%s ", n, f->depth, f->c, f->a, f->b);
     put_list(&t, 0, nwords);
     vm_put(&t, ", ");
-    if (f->regs) put_list(&t, at, 4);
-    else vm_put(&t, "$%u", at);
+    if (f->regs)
+        put_list(&t, at, 4);
+    else
+        vm_put(&t, "$%u", at);
     at += f->regs ? 4 : 1;
     vm_put(&t, ", $%u, %d", at, !zero);
     if (!f->integer) vm_put(&t, ", 1, 1");
@@ -140,7 +154,9 @@ static LLVMValueRef *registers_of(cg *g, ir_op *op, const layout *natural) {
     if (!layout_equal(v->type.reg, natural)) {
         int32_t *map = vm_newn(g->arena, int32_t, (size_t)natural->slots);
         if (!cg_slot_map(g, &t, &v->type, same_index, NULL, map)) {
-            cg_refuse(g, op, "wgmma with an operand a whose slots stand in another order in each thread", "relayout it, or leave its layout to the compiler");
+            cg_refuse(g, op,
+                      "wgmma with an operand a whose slots stand in another order in each thread",
+                      "relayout it, or leave its layout to the compiler");
             return NULL;
         }
         x = cg_renumbered(g, x, natural, map);
@@ -150,14 +166,16 @@ static LLVMValueRef *registers_of(cg *g, ir_op *op, const layout *natural) {
     return w;
 }
 
-/// The fence that makes registers written so far fit for products. It names them, so that nothing that writes
-/// them comes after it. Those that the products write, and constants, which would be made where they are used,
-/// go through it; operands are only looked at, for others may need them too.
+/// The fence that makes registers written so far fit for products. It names them, so that nothing
+/// that writes them comes after it. Those that the products write, and constants, which would be
+/// made where they are used, go through it; operands are only looked at, for others may need them
+/// too.
 static void fence(cg *g, cg_tile *acc, LLVMValueRef *a, uint32_t na) {
     vm_text c = {.arena = g->arena};
     const uint32_t n = (acc ? acc->nwords : 0) + na;
     LLVMTypeRef *type = vm_newn(g->arena, LLVMTypeRef, n + 1);
-    LLVMValueRef *x = vm_newn(g->arena, LLVMValueRef, n + 1), **from = vm_newn(g->arena, LLVMValueRef *, n + 1);
+    LLVMValueRef *x = vm_newn(g->arena, LLVMValueRef, n + 1),
+                 **from = vm_newn(g->arena, LLVMValueRef *, n + 1);
     uint32_t tied = 0, all = 0;
     for (uint32_t i = 0; acc && i < acc->nwords; i++) from[tied++] = &acc->word[i];
     for (uint32_t i = 0; i < na; i++)
@@ -174,9 +192,12 @@ static void fence(cg *g, cg_tile *acc, LLVMValueRef *a, uint32_t na) {
             vm_put(&c, "r,");
         }
     vm_put(&c, "~{memory}");
-    LLVMTypeRef ret = tied == 0 ? g->t_void : tied == 1 ? type[0] : LLVMStructTypeInContext(g->ctx, type, tied, false);
+    LLVMTypeRef ret = tied == 0   ? g->t_void
+                      : tied == 1 ? type[0]
+                                  : LLVMStructTypeInContext(g->ctx, type, tied, false);
     LLVMValueRef r = cg_asm(g, "wgmma.fence.sync.aligned;", vm_text_end(&c), ret, all, x, true);
-    for (uint32_t i = 0; i < tied; i++) *from[i] = tied == 1 ? r : LLVMBuildExtractValue(g->b, r, i, "");
+    for (uint32_t i = 0; i < tied; i++)
+        *from[i] = tied == 1 ? r : LLVMBuildExtractValue(g->b, r, i, "");
 }
 
 void emit_wgmma(cg *g, ir_op *op) {
@@ -186,15 +207,22 @@ void emit_wgmma(cg *g, ir_op *op) {
     const char *why = NULL;
     const ir_type *a = &op->ops[0]->type, *c = &op->res[0]->type;
     if (!infer_wgmma(g->arena, op, g->group->threads, NULL, &ch, &why)) {
-        cg_refuse(g, op, vm_format(g->arena, "this wgmma (%s)", why), "dot(load(a), load(b), acc) takes any extents on mma.sync");
+        cg_refuse(g, op, vm_format(g->arena, "this wgmma (%s)", why),
+                  "dot(load(a), load(b), acc) takes any extents on mma.sync");
         return;
     }
     if (!layout_equal(c->reg, ch.c)) {
-        cg_refuse(g, op, "a wgmma whose accumulator has another layout", "leave its layout to the compiler; relayout(wait(acc), L) moves the result");
+        cg_refuse(g, op, "a wgmma whose accumulator has another layout",
+                  "leave its layout to the compiler; relayout(wait(acc), L) moves the result");
         return;
     }
-    form f = {.a = infer_wgmma_type(a->elem), .b = infer_wgmma_type(op->ops[1]->type.elem), .c = infer_wgmma_type(c->elem),
-              .depth = 256 / (int)vm_bits(a->elem), .acc = c->elem, .half = vm_bits(a->elem) == 16, .integer = vm_is_int(a->elem),
+    form f = {.a = infer_wgmma_type(a->elem),
+              .b = infer_wgmma_type(op->ops[1]->type.elem),
+              .c = infer_wgmma_type(c->elem),
+              .depth = 256 / (int)vm_bits(a->elem),
+              .acc = c->elem,
+              .half = vm_bits(a->elem) == 16,
+              .integer = vm_is_int(a->elem),
               .regs = cg_is_tile(op->ops[0])};
     operand oa = {0}, ob;
     if (!operand_of(g, op, 1, &ob) || (!f.regs && !operand_of(g, op, 0, &oa))) return;
@@ -203,34 +231,47 @@ void emit_wgmma(cg *g, ir_op *op) {
     LLVMValueRef *ra = f.regs ? registers_of(g, op, ch.a) : NULL;
     if (f.regs && !ra) return;
 
-    const int64_t m = c->dim[0], n = c->dim[1], k = a->dim[1], stride = g->group->threads / 2, reps = m / stride;
+    const int64_t m = c->dim[0], n = c->dim[1], k = a->dim[1], stride = g->group->threads / 2,
+                  reps = m / stride;
     const uint32_t per8 = c->elem == T_f16 ? 2 : 4; // words of eight columns
     cg_tile *r = cg_tile_new(g, c->elem, cg_slots(c));
     memcpy(r->word, cg_tile_of(g, op->ops[2])->word, r->nwords * sizeof *r->word);
-    LLVMValueRef sb = start_of(g, &ob, 0, false), *sa = vm_newn(g->arena, LLVMValueRef, (size_t)reps);
+    LLVMValueRef sb = start_of(g, &ob, 0, false),
+                 *sa = vm_newn(g->arena, LLVMValueRef, (size_t)reps);
     for (int64_t i = 0; i < reps && !f.regs; i++) sa[i] = start_of(g, &oa, i * stride, true);
-    if (ir_int(op, AT_proxy, 0)) cg_call(g, "llvm.nvvm.fence.proxy.async.shared_cta", g->t_void, 0, NULL);
-    const bool zero = infer_wgmma_fresh(op), carried = op->ops[2]->type.inflight && !(op->ops[2]->def && op->ops[2]->def->inst == I_full);
-    if (ir_int(op, AT_fence, 0)) fence(g, zero || carried ? NULL : r, ra, ra ? cg_ni32(a->elem, (uint32_t)ch.a->slots) : 0);
+    if (ir_int(op, AT_proxy, 0))
+        cg_call(g, "llvm.nvvm.fence.proxy.async.shared_cta", g->t_void, 0, NULL);
+    const bool zero = infer_wgmma_fresh(op),
+               carried = op->ops[2]->type.inflight &&
+                         !(op->ops[2]->def && op->ops[2]->def->inst == I_full);
+    if (ir_int(op, AT_fence, 0))
+        fence(g, zero || carried ? NULL : r, ra, ra ? cg_ni32(a->elem, (uint32_t)ch.a->slots) : 0);
     for (int64_t k0 = 0; k0 < k; k0 += f.depth)
         for (int64_t i = 0; i < reps; i++)
             for (int64_t n0 = 0; n0 < n;) {
                 const int cols = infer_wgmma_columns(a->elem, n - n0);
-                LLVMValueRef da = f.regs ? NULL : descriptor_at(g, &oa, sa[i], layout_descriptor_offset(&oa.box, 0, k0));
-                LLVMValueRef db = descriptor_at(g, &ob, sb, layout_descriptor_offset(&ob.box, n0, k0));
-                instruction(g, &f, cols, zero && !k0, r->word + (i * n + n0) / 8 * per8, (uint32_t)cols / 8 * per8,
+                LLVMValueRef da =
+                    f.regs ? NULL
+                           : descriptor_at(g, &oa, sa[i], layout_descriptor_offset(&oa.box, 0, k0));
+                LLVMValueRef db =
+                    descriptor_at(g, &ob, sb, layout_descriptor_offset(&ob.box, n0, k0));
+                instruction(g, &f, cols, zero && !k0, r->word + (i * n + n0) / 8 * per8,
+                            (uint32_t)cols / 8 * per8,
                             f.regs ? ra + (i * (k / f.depth) + k0 / f.depth) * 4 : &da, db);
                 n0 += cols;
             }
-    if (ir_int(op, AT_commit, 0)) cg_asm(g, "wgmma.commit_group.sync.aligned;", "~{memory}", g->t_void, 0, NULL, true);
+    if (ir_int(op, AT_commit, 0))
+        cg_asm(g, "wgmma.commit_group.sync.aligned;", "~{memory}", g->t_void, 0, NULL, true);
     cg_set_tile(g, op->res[0], r);
     cg_remark(g, op, "wgmma m64n%dk%d, %s and %s%s", infer_wgmma_columns(a->elem, n), f.depth,
-              f.regs ? "a from registers" : vm_format(g->arena, "a by %d-byte swizzle%s", oa.d.swizzle, f.ta ? " across k" : ""),
+              f.regs ? "a from registers"
+                     : vm_format(g->arena, "a by %d-byte swizzle%s", oa.d.swizzle,
+                                 f.ta ? " across k" : ""),
               vm_format(g->arena, "b by %d-byte swizzle", ob.d.swizzle), f.tb ? " across k" : "");
 }
 
-/// Waits until at most n groups are open; the words that have landed are new values, so that nothing that
-/// uses them can move before.
+/// Waits until at most n groups are open; the words that have landed are new values, so that
+/// nothing that uses them can move before.
 static void wait_for(cg *g, int64_t n, cg_tile *x) {
     const char *text = vm_format(g->arena, "wgmma.wait_group.sync.aligned %lld;", (long long)n);
     vm_text c = {.arena = g->arena};
@@ -242,7 +283,9 @@ static void wait_for(cg *g, int64_t n, cg_tile *x) {
     tied_asm(g, text, &c, x->nwords, true, x->word, cg_word_type(g, x->elem), 0, NULL);
 }
 
-void cg_wgmma_wait(cg *g, const ir_op *op) { wait_for(g, ir_int(op, AT_count, 0), NULL); }
+void cg_wgmma_wait(cg *g, const ir_op *op) {
+    wait_for(g, ir_int(op, AT_count, 0), NULL);
+}
 
 void emit_wait_value(cg *g, ir_op *op) {
     if (!cg_is_tile(op->res[0])) return cg_undef_results(g, op);
@@ -254,7 +297,9 @@ void emit_wait_value(cg *g, ir_op *op) {
     cg_set_tile(g, op->res[0], r);
 }
 
-static void look(ir_op *op, void *user) { *(bool *)user |= op->inst == I_wgmma; }
+static void look(ir_op *op, void *user) {
+    *(bool *)user |= op->inst == I_wgmma;
+}
 
 bool cg_has_wgmma(cg *g) {
     bool found = false;

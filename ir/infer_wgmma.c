@@ -5,16 +5,26 @@
 
 const char *infer_wgmma_type(vm_dtype t) {
     switch (t) {
-    case T_f16: return "f16";
-    case T_bf16: return "bf16";
-    case T_tf32: return "tf32";
-    case T_f32: return "f32";
-    case T_f8e4m3: return "e4m3";
-    case T_f8e5m2: return "e5m2";
-    case T_i8: return "s8";
-    case T_u8: return "u8";
-    case T_i32: return "s32";
-    default: return NULL;
+    case T_f16:
+        return "f16";
+    case T_bf16:
+        return "bf16";
+    case T_tf32:
+        return "tf32";
+    case T_f32:
+        return "f32";
+    case T_f8e4m3:
+        return "e4m3";
+    case T_f8e5m2:
+        return "e5m2";
+    case T_i8:
+        return "s8";
+    case T_u8:
+        return "u8";
+    case T_i32:
+        return "s32";
+    default:
+        return NULL;
     }
 }
 
@@ -25,14 +35,16 @@ int infer_wgmma_columns(vm_dtype a, int64_t left) {
 }
 
 bool infer_wgmma_fresh(const ir_op *op) {
-    const ir_op *full = op->ops[2]->def, *x = full && full->inst == I_full ? full->ops[0]->def : NULL;
+    const ir_op *full = op->ops[2]->def,
+                *x = full && full->inst == I_full ? full->ops[0]->def : NULL;
     return x && x->inst == I_const && ir_int(x, AT_value, 1) == 0;
 }
 
 /// f32 * f32 has no instruction: its operands would lose bits without notice.
 static bool types(const ir_op *op) {
     const vm_dtype a = op->ops[0]->type.elem, b = op->ops[1]->type.elem, c = op->res[0]->type.elem;
-    if (!infer_wgmma_type(a) || !infer_wgmma_type(b) || a == T_f32 || vm_bits(a) != vm_bits(b)) return false;
+    if (!infer_wgmma_type(a) || !infer_wgmma_type(b) || a == T_f32 || vm_bits(a) != vm_bits(b))
+        return false;
     if (vm_is_int(a)) return vm_is_int(b) && vm_bits(a) == 8 && c == T_i32;
     if (vm_bits(a) == 8) return vm_is_float(b) && c == T_f32;
     return a == b && (c == T_f32 || (a == T_f16 && c == T_f16));
@@ -42,40 +54,55 @@ static const layout *chain(vm_arena *ar, const layout *f, const layout *g) {
     return f && g ? layout_compose(ar, f, g, NULL) : NULL;
 }
 
-bool infer_wgmma(vm_arena *ar, const ir_op *op, int threads, const layout *ka, infer_dot_choice *out, const char **why) {
+bool infer_wgmma(vm_arena *ar, const ir_op *op, int threads, const layout *ka,
+                 infer_dot_choice *out, const char **why) {
     const ir_type *a = &op->ops[0]->type, *c = &op->res[0]->type;
     const int64_t m = c->dim[0], n = c->dim[1], k = a->dim[1];
     const char *ignored;
     if (!why) why = &ignored;
     if (!types(op)) {
-        *why = vm_format(ar, "no instruction multiplies %s by %s into %s: f16 into f16 or f32; bf16, tf32 and 8-bit floats e4m3, e5m2 "
-                             "into f32; i8, u8 into i32", vm_dtype_name(a->elem), vm_dtype_name(op->ops[1]->type.elem), vm_dtype_name(c->elem));
+        *why = vm_format(ar,
+                         "no instruction multiplies %s by %s into %s: f16 into f16 or f32; bf16, "
+                         "tf32 and 8-bit floats e4m3, e5m2 "
+                         "into f32; i8, u8 into i32",
+                         vm_dtype_name(a->elem), vm_dtype_name(op->ops[1]->type.elem),
+                         vm_dtype_name(c->elem));
         return false;
     }
     const int depth = 256 / (int)vm_bits(a->elem);
-    if (threads % 128 || m % (threads / 2) || n % 8 || k % depth || (int64_t)m / (threads / 2) * n * 2 > LAYOUT_MAX_SLOTS) {
-        *why = vm_format(ar, "it needs whole warpgroups (4 warps), 64 rows for each of them, n a multiple of 8 and k of %d; "
-                             "this is %lld x %lld x %lld on %d threads", depth, (long long)m, (long long)n, (long long)k, threads);
+    if (threads % 128 || m % (threads / 2) || n % 8 || k % depth ||
+        (int64_t)m / (threads / 2) * n * 2 > LAYOUT_MAX_SLOTS) {
+        *why = vm_format(ar,
+                         "it needs whole warpgroups (4 warps), 64 rows for each of them, n a "
+                         "multiple of 8 and k of %d; "
+                         "this is %lld x %lld x %lld on %d threads",
+                         depth, (long long)m, (long long)n, (long long)k, threads);
         return false;
     }
-    // Warp w of a group of W owns rows 16w … of every 16W; within them the registers are those of mma.sync,
-    // its columns one after the other.
-    const mma_atom *atom = mma_atom_find(ar, depth == 16 ? "m16n8k16" : depth == 32 ? "m16n8k32" : "m16n8k8x32");
-    const int32_t warps[2] = {threads / 32, 1}, cs[2] = {1, (int32_t)(n / 8)}, as[2] = {1, (int32_t)(k / depth)},
-                  reps[2] = {(int32_t)(m / (threads / 2)), 1};
-    const layout *rows = chain(ar, layout_local(ar, 2, reps, NULL), layout_spatial(ar, 2, warps, NULL, NULL));
+    // Warp w of a group of W owns rows 16w … of every 16W; within them the registers are those of
+    // mma.sync, its columns one after the other.
+    const mma_atom *atom = mma_atom_find(ar, depth == 16   ? "m16n8k16"
+                                             : depth == 32 ? "m16n8k32"
+                                                           : "m16n8k8x32");
+    const int32_t warps[2] = {threads / 32, 1}, cs[2] = {1, (int32_t)(n / 8)},
+                  as[2] = {1, (int32_t)(k / depth)}, reps[2] = {(int32_t)(m / (threads / 2)), 1};
+    const layout *rows =
+        chain(ar, layout_local(ar, 2, reps, NULL), layout_spatial(ar, 2, warps, NULL, NULL));
     const layout *l = chain(ar, chain(ar, rows, layout_local(ar, 2, cs, NULL)), atom->c);
-    const layout *want = is_tile(op->ops[0]) ? chain(ar, chain(ar, rows, layout_local(ar, 2, as, NULL)), atom->a) : NULL;
+    const layout *want = is_tile(op->ops[0])
+                             ? chain(ar, chain(ar, rows, layout_local(ar, 2, as, NULL)), atom->a)
+                             : NULL;
     if (!l || (is_tile(op->ops[0]) && !want)) {
         *why = "a thread would hold more than 1024 elements of an operand";
         return false;
     }
-    *out = (infer_dot_choice){.a = want && ka && infer_same_owners(ar, ka, want) ? ka : want, .c = l};
+    *out =
+        (infer_dot_choice){.a = want && ka && infer_same_owners(ar, ka, want) ? ka : want, .c = l};
     return true;
 }
 
-bool infer_descriptor(vm_arena *ar, const ir_op *op, int k, const shared_layout *sh, bool facts, descriptor_box *box,
-                      descriptor *out, const char **why) {
+bool infer_descriptor(vm_arena *ar, const ir_op *op, int k, const shared_layout *sh, bool facts,
+                      descriptor_box *box, descriptor *out, const char **why) {
     const ir_value *v = op->ops[k];
     ir_access acc;
     if (v->type.space != IS_SHARED || !ir_trace(v, &acc)) {
@@ -109,7 +136,8 @@ bool infer_descriptor(vm_arena *ar, const ir_op *op, int k, const shared_layout 
         if (acc.d[d].view_dim == 1 - across) box->dim[1] = d;
         uint64_t div = (uint64_t)(acc.d[d].constant < 0 ? -acc.d[d].constant : acc.d[d].constant);
         for (uint32_t i = 0; i < acc.d[d].n; i++) {
-            uint64_t x = facts ? ir_divisor(acc.d[d].origin[i]) : 0, y = div; // without facts: well aligned
+            uint64_t x = facts ? ir_divisor(acc.d[d].origin[i]) : 0,
+                     y = div; // without facts: well aligned
             while (x) {
                 const uint64_t r = y % x;
                 y = x;

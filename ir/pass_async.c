@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Asynchronous products: closes groups of wgmmas, computes how many groups each wait may leave open, and
-// inserts the waits that nobody wrote: before memory or registers that a running product reads are
-// overwritten or handed back, and where a group of threads ends. A forward dataflow over the structured
-// regions, one group of threads at a time. Its state is the list of open groups, youngest first; where
-// paths meet the lists are aligned at the youngest, and an absent group counts as landed. Groups beyond
-// the deepest place share that place: a wait for one of them waits for a younger one, which is safe.
+// Asynchronous products: closes groups of wgmmas, computes how many groups each wait may leave
+// open, and inserts the waits that nobody wrote: before memory or registers that a running product
+// reads are overwritten or handed back, and where a group of threads ends. A forward dataflow over
+// the structured regions, one group of threads at a time. Its state is the list of open groups,
+// youngest first; where paths meet the lists are aligned at the youngest, and an absent group
+// counts as landed. Groups beyond the deepest place share that place: a wait for one of them waits
+// for a younger one, which is safe.
 #include "ir/infer.h"
 #include "ir/pass.h"
 
 #include <string.h>
 
-enum { PLACES = 8, OLD = 7 }; // a cell of the state: 0, or 1 + iterations since the product, at most OLD
+// A cell of the state: 0, or 1 + iterations since the product, at most OLD.
+enum { PLACES = 8, OLD = 7 };
 
 typedef struct {
     ir_op *op;
@@ -49,9 +51,13 @@ typedef struct {
 
 // ---- states -------------------------------------------------------------------------------------
 
-static state fresh(walker *w) { return (state){vm_newn(w->arena, uint8_t, w->sites.n * PLACES)}; }
+static state fresh(walker *w) {
+    return (state){vm_newn(w->arena, uint8_t, w->sites.n * PLACES)};
+}
 
-static state copy_of(walker *w, const state *s) { return (state){vm_dup(w->arena, s->cell, w->sites.n * PLACES)}; }
+static state copy_of(walker *w, const state *s) {
+    return (state){vm_dup(w->arena, s->cell, w->sites.n * PLACES)};
+}
 
 static bool join(walker *w, state *to, const state *from) {
     bool grew = false;
@@ -92,7 +98,8 @@ static void set_ages(walker *w, state *s, const ir_op *inside) {
         }
 }
 
-/// Groups younger than all those of site i that are at least `age` iterations old; PLACES: none is open.
+/// Groups younger than all those of site i that are at least `age` iterations old; PLACES: none is
+/// open.
 static int younger(const state *s, uint32_t i, int age) {
     for (int p = 0; p < PLACES; p++) {
         const int c = s->cell[i * PLACES + (uint32_t)p];
@@ -101,7 +108,9 @@ static int younger(const state *s, uint32_t i, int age) {
     return PLACES;
 }
 
-static int least(int a, int b) { return a < b ? a : b; }
+static int least(int a, int b) {
+    return a < b ? a : b;
+}
 
 // ---- where values come from ---------------------------------------------------------------------
 
@@ -134,7 +143,10 @@ static void origins(walker *w, const ir_value *v, origin_fn fn, void *user) {
         fn(w, v->def, user); // may be a mere renaming, or not
         origins(w, v->def->ops[0], fn, user);
         return;
-    case I_view: case I_reshape: case I_permute: case I_wait_value:
+    case I_view:
+    case I_reshape:
+    case I_permute:
+    case I_wait_value:
         origins(w, v->def->ops[0], fn, user);
         return;
     default:
@@ -142,14 +154,19 @@ static void origins(walker *w, const ir_value *v, origin_fn fn, void *user) {
     }
 }
 
-static void start(walker *w) { memset(w->seen, 0, (size_t)w->f->next_id * sizeof *w->seen); }
+static void start(walker *w) {
+    memset(w->seen, 0, (size_t)w->f->next_id * sizeof *w->seen);
+}
 
 // ---- sites --------------------------------------------------------------------------------------
 
 /// The constant index that a view has in the first dimension of its tile, or -1.
 static int64_t part_of(const ir_value *view) {
     ir_access acc;
-    return ir_trace(view, &acc) && acc.rank && acc.d[0].view_dim < 0 && !acc.d[0].n && acc.root->inst == I_alloc_shared ? acc.d[0].constant : -1;
+    return ir_trace(view, &acc) && acc.rank && acc.d[0].view_dim < 0 && !acc.d[0].n &&
+                   acc.root->inst == I_alloc_shared
+               ? acc.d[0].constant
+               : -1;
 }
 
 static const ir_value *barrier_of(const ir_value *v) {
@@ -179,14 +196,16 @@ static void look_at_wait(ir_op *op, void *user) {
     add_guard(z->w, z->x, barrier_of(op->ops[0]));
 }
 
-/// Another role that writes what the product reads has waited for room: an arrival on what it waited for
-/// hands the memory back. The barrier of the same index is the one, if there is one.
+/// Another role that writes what the product reads has waited for room: an arrival on what it
+/// waited for hands the memory back. The barrier of the same index is the one, if there is one.
 static void look_at_write(walker *w, site *x, ir_op *op, const ir_value *view) {
     ir_op *role = ir_enclosing(op, I_role);
     if (role == ir_enclosing(x->op, I_role) || !role) return;
     ir_access acc;
     wait_search z = {.w = w, .x = x};
-    if (ir_trace(view, &acc) && acc.rank && acc.d[0].view_dim < 0 && acc.d[0].n == 1 && !acc.d[0].constant) z.index = acc.d[0].origin[0];
+    if (ir_trace(view, &acc) && acc.rank && acc.d[0].view_dim < 0 && acc.d[0].n == 1 &&
+        !acc.d[0].constant)
+        z.index = acc.d[0].origin[0];
     if (z.index) ir_walk(role->regions[0], look_at_wait, &z);
     z.index = NULL;
     if (!z.found) ir_walk(role->regions[0], look_at_wait, &z);
@@ -203,7 +222,8 @@ static void look_at_op(ir_op *op, void *user) {
             site *x = &w->sites.at[k];
             if (x->read[0] != root && x->read[1] != root) continue;
             look_at_write(w, x, op, fx[i].view);
-            // cp.async lands by the ordinary proxy, at a barrier behind which nobody but the reader can fence
+            // cp.async lands by the ordinary proxy, at a barrier behind which nobody but the reader
+            // can fence
             if (fx[i].manual && !fx[i].proxy) ir_set_int(x->op, AT_proxy, 1);
         }
     }
@@ -233,10 +253,12 @@ static void collect(ir_op *op, void *user) {
         }
     const ir_op *last = op->prev;
     while (last && between_products(last)) last = last->prev;
-    // Products with registers as operand are groups of their own: the sooner each lands, the sooner its
-    // registers are free.
+    // Products with registers as operand are groups of their own: the sooner each lands, the sooner
+    // its registers are free.
     if (last && last->inst == I_wgmma && !is_tile(op->ops[0]) && !is_tile(last->ops[0]))
-        x.leads = !infer_wgmma_fresh(op) && !(op->ops[2]->type.inflight && !(op->ops[2]->def && op->ops[2]->def->inst == I_full));
+        x.leads =
+            !infer_wgmma_fresh(op) &&
+            !(op->ops[2]->type.inflight && !(op->ops[2]->def && op->ops[2]->def->inst == I_full));
     vm_push(w->arena, &w->sites, x);
 }
 
@@ -244,7 +266,7 @@ static void collect(ir_op *op, void *user) {
 
 typedef struct {
     walker *w;
-    VM_VEC(ir_op *) *uses; // by value id
+    VM_VEC(ir_op *) * uses; // by value id
 } use_lists;
 
 static void note_uses(ir_op *op, void *user) {
@@ -253,9 +275,12 @@ static void note_uses(ir_op *op, void *user) {
         if (op->ops[k]->type.inflight) vm_push(u->w->arena, &u->uses[op->ops[k]->id], op);
 }
 
-static bool leaves(const ir_op *op) { return op->inst == I_break || op->inst == I_continue || op->inst == I_leave; }
+static bool leaves(const ir_op *op) {
+    return op->inst == I_break || op->inst == I_continue || op->inst == I_leave;
+}
 
-/// Whether control may pass both: not if they stand in different branches, or one of them jumps away.
+/// Whether control may pass both: not if they stand in different branches, or one of them jumps
+/// away.
 static bool both(const ir_op *a, const ir_op *b) {
     if (leaves(a) || leaves(b)) return false;
     for (const ir_op *p = a->parent->parent; p; p = p->parent->parent)
@@ -264,7 +289,9 @@ static bool both(const ir_op *a, const ir_op *b) {
                 bool in[2] = {false, false};
                 const ir_op *const x[2] = {a, b};
                 for (int i = 0; i < 2; i++)
-                    for (const ir_region *q = x[i]->parent; q; q = q->parent ? q->parent->parent : NULL) in[i] |= q == p->regions[r];
+                    for (const ir_region *q = x[i]->parent; q;
+                         q = q->parent ? q->parent->parent : NULL)
+                        in[i] |= q == p->regions[r];
                 if (in[0] != in[1]) return false;
             }
         }
@@ -296,7 +323,8 @@ static void check_single_use(walker *w) {
                 ir_op *a = u.uses[id].at[i], *b = u.uses[id].at[k];
                 if (!a->parent || !b->parent || !both(a, b)) continue;
                 if (a->inst == I_wait_value && go_on_from_landed(a, b)) continue;
-                vm_diag *d = vm_report(w->f->comp, D_E0517, b->span, "a value in flight is used twice");
+                vm_diag *d =
+                    vm_report(w->f->comp, D_E0517, b->span, "a value in flight is used twice");
                 vm_label(w->f->comp, d, a->span, "it goes on here");
                 vm_help(w->f->comp, d, "wait for it once, 'let x = wait(acc)', and go on with x");
                 return;
@@ -312,20 +340,23 @@ static bool has_product(const walker *w, const ir_op *in) {
     return false;
 }
 
-/// Waits before op until at most n groups are open. A wait inside of a branch stands before it: hardware
-/// and assembler follow it better on all paths.
+/// Waits before op until at most n groups are open. A wait inside of a branch stands before it:
+/// hardware and assembler follow it better on all paths.
 static void wait_before(walker *w, ir_op *op, state *s, int n, const char *what) {
     if (n >= PLACES) return;
     retire(w, s, n);
     if (w->dry) return;
-    for (ir_op *up = op->parent->parent; up && up->inst == I_if && !has_product(w, up); up = op->parent->parent) op = up;
+    for (ir_op *up = op->parent->parent; up && up->inst == I_if && !has_product(w, up);
+         up = op->parent->parent)
+        op = up;
     for (const ir_op *p = op->prev; p && p->inst == I_wait_group; p = p->prev)
         if (ir_get(p, AT_of) && ir_int(p, AT_count, 0) <= n) return;
     ir_builder b = {w->f, op->parent, op, op->span};
     ir_op *g = ir_emit(&b, I_wait_group, 0, NULL, 0, NULL);
     ir_set_str(g, AT_of, "wgmma");
     ir_set_int(g, AT_count, n);
-    vm_report(w->f->comp, D_Rpass, op->span, "waits until at most %d group%s of wgmmas %s open: %s", n, n == 1 ? "" : "s", n == 1 ? "is" : "are", what);
+    vm_report(w->f->comp, D_Rpass, op->span, "waits until at most %d group%s of wgmmas %s open: %s",
+              n, n == 1 ? "" : "s", n == 1 ? "is" : "are", what);
 }
 
 static int all_open(walker *w, const state *s) {
@@ -346,7 +377,8 @@ static const ir_op *innermost_loop(const ir_op *op) {
     return NULL;
 }
 
-/// Iterations before this one whose products op leaves alone, itself included: a ring's older buffers.
+/// Iterations before this one whose products op leaves alone, itself included: a ring's older
+/// buffers.
 static int lag_of(const ir_op *op) {
     const int64_t lag = innermost_loop(op) ? ir_int(op, AT_lag, 0) : 0;
     return lag < OLD ? (int)lag : OLD;
@@ -356,11 +388,14 @@ static void count_overwritten(ir_op *op, void *user) {
     overwritten *o = user;
     ir_effect fx[IR_MAX_EFFECTS];
     for (uint32_t i = 0, n = ir_effects(op, fx); i < n; i++) {
-        const ir_value *root = fx[i].write && fx[i].view->type.space == IS_SHARED ? ir_memory_of(fx[i].view) : NULL;
+        const ir_value *root =
+            fx[i].write && fx[i].view->type.space == IS_SHARED ? ir_memory_of(fx[i].view) : NULL;
         const int64_t part = root ? part_of(fx[i].view) : -1;
         for (uint32_t k = 0; k < o->w->sites.n * 2 && root; k++) {
             const site *x = &o->w->sites.at[k / 2];
-            if (x->read[k % 2] != root || (part >= 0 && x->part[k % 2] >= 0 && part != x->part[k % 2])) continue;
+            if (x->read[k % 2] != root ||
+                (part >= 0 && x->part[k % 2] >= 0 && part != x->part[k % 2]))
+                continue;
             o->n = least(o->n, younger(o->s, k / 2, lag_of(op)));
         }
     }
@@ -449,7 +484,8 @@ static void step(walker *w, ir_op *op, state *s) {
     for (uint32_t i = 0; i < w->sites.n; i++)
         for (uint32_t k = 0; k < w->sites.at[i].writers.n; k++)
             if (w->sites.at[i].writers.at[k] == op)
-                wait_before(w, op, s, younger(s, i, 0), "these registers are an operand of a product that may still run");
+                wait_before(w, op, s, younger(s, i, 0),
+                            "these registers are an operand of a product that may still run");
     overwritten o = {w, s, PLACES};
     count_overwritten(op, &o);
     if (op->inst == I_simt) ir_walk(op->regions[0], count_overwritten, &o);
@@ -457,7 +493,8 @@ static void step(walker *w, ir_op *op, state *s) {
     if (op->inst == I_arrive || op->inst == I_expect) {
         int n = PLACES;
         for (uint32_t i = 0; i < w->sites.n; i++)
-            if (frees(&w->sites.at[i], barrier_of(op->ops[0]))) n = least(n, younger(s, i, lag_of(op)));
+            if (frees(&w->sites.at[i], barrier_of(op->ops[0])))
+                n = least(n, younger(s, i, lag_of(op)));
         wait_before(w, op, s, n, "this arrival hands back what they read");
     }
 }
@@ -465,7 +502,10 @@ static void step(walker *w, ir_op *op, state *s) {
 static bool region(walker *w, ir_region *r, state *s) {
     for (ir_op *op = r->first; op; op = op->next) {
         switch (op->inst) {
-        case I_for: case I_while: loop(w, op, s); break;
+        case I_for:
+        case I_while:
+            loop(w, op, s);
+            break;
         case I_if: {
             state t = copy_of(w, s), u = copy_of(w, s);
             const bool a = region(w, op->regions[0], &t), b = region(w, op->regions[1], &u);
@@ -489,24 +529,41 @@ static bool region(walker *w, ir_region *r, state *s) {
             frame *const up = w->frames;
             w->frames = NULL;
             region(w, op->regions[0], &t);
-            if (op->regions[0]->last) wait_before(w, op->regions[0]->last, &t, all_open(w, &t), "the role ends");
+            if (op->regions[0]->last)
+                wait_before(w, op->regions[0]->last, &t, all_open(w, &t), "the role ends");
             w->frames = up;
             break;
         }
-        case I_break: case I_continue: case I_leave: jump(w, op, s); return false;
-        case I_return: wait_before(w, op, s, all_open(w, s), "the kernel ends"); return false;
-        case I_wgmma: step(w, op, s), product(w, op, s); break;
-        case I_wait_value: wait_value(w, op, s); break;
+        case I_break:
+        case I_continue:
+        case I_leave:
+            jump(w, op, s);
+            return false;
+        case I_return:
+            wait_before(w, op, s, all_open(w, s), "the kernel ends");
+            return false;
+        case I_wgmma:
+            step(w, op, s), product(w, op, s);
+            break;
+        case I_wait_value:
+            wait_value(w, op, s);
+            break;
         case I_wait_group:
             if (ir_get(op, AT_of)) retire(w, s, (int)ir_int(op, AT_count, 0));
             break;
         case I_print: {
-            vm_diag *d = w->dry ? NULL : vm_report(w->f->comp, D_E0516, op->span, "'print' in a kernel with wgmma");
+            vm_diag *d =
+                w->dry ? NULL
+                       : vm_report(w->f->comp, D_E0516, op->span, "'print' in a kernel with wgmma");
             if (d) vm_label(w->f->comp, d, w->sites.at[0].op->span, "the product");
-            if (d) vm_help(w->f->comp, d, "store what you want to see in a global tensor, or use dot in a copy of the kernel");
+            if (d)
+                vm_help(w->f->comp, d,
+                        "store what you want to see in a global tensor, or use dot in a copy of "
+                        "the kernel");
             break;
         }
-        default: step(w, op, s);
+        default:
+            step(w, op, s);
         }
     }
     return true;
@@ -520,7 +577,8 @@ void ir_pass_async(ir_func *f) {
     w.seen = vm_newn(w.arena, bool, f->next_id + 1);
     for (uint32_t i = 0; i < w.sites.n; i++) {
         start(&w);
-        if (is_tile(w.sites.at[i].op->ops[0])) origins(&w, w.sites.at[i].op->ops[0], add_writer, &w.sites.at[i]);
+        if (is_tile(w.sites.at[i].op->ops[0]))
+            origins(&w, w.sites.at[i].op->ops[0], add_writer, &w.sites.at[i]);
     }
     ir_walk(f->body, look_at_op, &w);
     state s = fresh(&w);
