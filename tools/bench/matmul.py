@@ -80,6 +80,8 @@ def configs(n, k, m, b, most):
             continue
         if mt > 1 and (g > 1 or per > 1 or w > 16 or (w > 14 and rr * mt > 512)):
             continue
+        if mt > 16 and (w > 8 or rr > 32):
+            continue
         if mt == 1 and w > 16 and rr * g > 64:
             continue
         tiles, chunks = cdiv(n, r), cdiv(groups, kw * g)
