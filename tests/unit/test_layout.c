@@ -846,6 +846,34 @@ static void test_bad_arguments(void **state) {
     }
 }
 
+// What ldmatrix and stmatrix can move: operands of tensor cores and the like, not their neighbours.
+static void test_fragment(void **state) {
+    (void)state;
+    static const struct { const char *expr; int col, row; bool is, trans; } cases[] = {
+        {"mma.m16n8k16.a", 1, 0, true, false},
+        {"mma.m16n8k16.b", 0, 1, true, false},
+        {"mma.m16n8k16.b", 1, 0, true, true},
+        {"mma.m16n8k16.c", 1, 0, true, false},
+        {"spatial(2, 2).local(2, 3) * mma.m16n8k16.a", 1, 0, true, false},
+        {"local(3, 1, 1).spatial(1, 8, 4).local(1, 1, 2)", 2, 1, true, false},
+        {"column_spatial(4, 8).local(2, 1)", 1, 0, true, true},
+        {"spatial(4, 8).local(2, 1)", 1, 0, false, false},
+        {"spatial(8, 4).local(1, 4)", 1, 0, false, false},
+        {"spatial(4, 8).local(1, 2)", 1, 0, false, false},
+        {"spatial(8, 4)", 1, 0, false, false},
+        {"spatial(8, 2).local(1, 2)", 1, 0, false, false},
+        {"spatial(32).local(2)", 0, 0, false, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int row = -1;
+        bool trans = false;
+        const bool is = layout_fragment(arena, parsed(cases[i].expr), cases[i].col, &row, &trans);
+        if (is != cases[i].is) fail_msg("%s along %d: %d", cases[i].expr, cases[i].col, is);
+        if (is && (row != cases[i].row || trans != cases[i].trans)) fail_msg("%s: row %d, transposed %d", cases[i].expr, row, trans);
+    }
+    assert_false(layout_fragment(arena, parsed("mma.m16n8k16.a"), -1, &(int){0}, &(bool){false}));
+}
+
 int main(int argc, char **argv) {
     if (argc > 1) fixtures = argv[1];
     if (setjmp(oom)) return 99;
@@ -855,6 +883,7 @@ int main(int argc, char **argv) {
         TEST(divide_any), TEST(permute_concat), TEST(reduce),       TEST(reshape),
         TEST(equality),   TEST(questions),      TEST(constructors), TEST(atoms),
         TEST(dot),        TEST(pictures),       TEST(errors),       TEST(bad_arguments),
+        TEST(fragment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
