@@ -97,12 +97,29 @@ static tilus_status vgpu_options(tilus_context *c, const tilus_vgpu_params *p, v
     return TILUS_OK;
 }
 
+/// What TILUS_DEVICE_AUTO means: *out stays AUTO unless the environment says otherwise.
+static tilus_status automatic(tilus_context *c, tilus_device *out) {
+    static const struct {
+        const char *name;
+        tilus_device device;
+    } names[] = {{"auto", TILUS_DEVICE_AUTO}, {"cuda", TILUS_DEVICE_CUDA}, {"vm", TILUS_DEVICE_VM}, {"vgpu", TILUS_DEVICE_VGPU}};
+    const char *const name = getenv("TILUS_DEVICE");
+    if (!name || !*name) return TILUS_OK;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(name, names[i].name)) {
+            *out = names[i].device;
+            return TILUS_OK;
+        }
+    return rt_fail(c, TILUS_INVALID_ARGUMENT, "TILUS_DEVICE is auto, cuda, vm or vgpu, not '%.60s'", name);
+}
+
 static tilus_status open_device(tilus_context *c, const tilus_context_params *p, const rt_driver *table) {
+    tilus_device device = p->device;
     c->device = TILUS_DEVICE_VM;
     snprintf(c->name, sizeof c->name, "vm");
-    if (p->device == TILUS_DEVICE_VM) return TILUS_OK;
-    tilus_status s = TILUS_OK;
-    if (p->device == TILUS_DEVICE_VGPU) {
+    tilus_status s = device == TILUS_DEVICE_AUTO ? automatic(c, &device) : TILUS_OK;
+    if (s != TILUS_OK || device == TILUS_DEVICE_VM) return s;
+    if (device == TILUS_DEVICE_VGPU) {
         vg_options o;
         s = vgpu_options(c, p->vgpu, &o);
         if (s != TILUS_OK) return s;
@@ -116,12 +133,12 @@ static tilus_status open_device(tilus_context *c, const tilus_context_params *p,
     c->has_driver = s == TILUS_OK;
     if (s == TILUS_OK) s = open_gpu(c, p->ordinal);
     if (s == TILUS_OK) {
-        c->device = p->device == TILUS_DEVICE_VGPU ? TILUS_DEVICE_VGPU : TILUS_DEVICE_CUDA;
+        c->device = device == TILUS_DEVICE_VGPU ? TILUS_DEVICE_VGPU : TILUS_DEVICE_CUDA;
         return TILUS_OK;
     }
     c->arch = NULL;
     snprintf(c->name, sizeof c->name, "vm");
-    if (p->device != TILUS_DEVICE_AUTO) return s;
+    if (device != TILUS_DEVICE_AUTO) return s;
     rt_log(c, TILUS_LOG_INFO, "using the virtual machine: %s", c->error);
     c->error[0] = 0;
     return TILUS_OK;

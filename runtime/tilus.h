@@ -82,7 +82,7 @@ typedef void *tilus_stream;
 typedef void *tilus_event;
 
 typedef enum tilus_device {
-    TILUS_DEVICE_AUTO, // the GPU if there is one, else the VM
+    TILUS_DEVICE_AUTO, // $TILUS_DEVICE (cuda, vm or vgpu) if it is set; else the GPU if there is one, else the VM
     TILUS_DEVICE_CUDA,
     TILUS_DEVICE_VM,   // programs run on the host, on host memory
     TILUS_DEVICE_VGPU  // programs are compiled to PTX, which the host executes: slow, and sees all
