@@ -34,6 +34,7 @@ typedef struct {
     bool dry, conflict;
     bool proxies;          // asynchronous-proxy reads exist
     VM_VEC(const ir_value *) proxy_read; // shared tiles that they read
+    VM_VEC(access_t) proxy_write;        // shared memory that the copy engine writes
     frame *frames;
 } walker;
 
@@ -140,14 +141,16 @@ static void proxy_fence(walker *w, ir_op *op) {
     ir_set_str(f, AT_scope, "block");
 }
 
-// Whether ordinary stores of what somebody reads through the asynchronous proxy wait for the fence of the
-// threads that made them: it stands before the first barrier or arrival after them.
+// Whether ordinary stores of what somebody reads through the asynchronous proxy, or writes over, wait for the
+// fence of the threads that made them: it stands before the first barrier or arrival after them.
 static bool unfenced(const walker *w, const access_set *s) {
     for (uint32_t i = 0; i < s->n; i++) {
         const access_t *a = &s->at[i];
         if (!a->write || a->global || a->flying || a->fenced || a->settled) continue;
         for (uint32_t k = 0; k < w->proxy_read.n; k++)
             if (w->proxy_read.at[k] == a->root) return true;
+        for (uint32_t k = 0; k < w->proxy_write.n; k++)
+            if (meet(a, &w->proxy_write.at[k])) return true;
     }
     return false;
 }
@@ -485,13 +488,16 @@ static bool region(walker *w, ir_region *r, access_set *s) {
 
 static void find_proxies(ir_op *op, void *user) {
     ir_effect fx[IR_MAX_EFFECTS];
-    for (uint32_t i = 0, n = ir_effects(op, fx); i < n; i++)
+    for (uint32_t i = 0, n = ir_effects(op, fx); i < n; i++) {
+        walker *w = user;
+        access_t a;
+        if (fx[i].proxy && fx[i].write && describe(&fx[i], &a) && !a.global) vm_push(w->arena, &w->proxy_write, a);
         if (fx[i].proxy && !fx[i].write) {
-            walker *w = user;
             const ir_value *root = ir_memory_of(fx[i].view);
             w->proxies = true;
             if (root && root->type.space == IS_SHARED) vm_push(w->arena, &w->proxy_read, root);
         }
+    }
 }
 
 void ir_pass_barrier(ir_func *f) {
