@@ -39,7 +39,7 @@ WIDTHS(W_OPS)
         return (U)(x / y);                                                                         \
     }                                                                                              \
     static VGA_INLINE U rem_1_##s(T x, T y) {                                                      \
-        if (y == 0) return bits == 16 ? (U)x : (U) ~(U)0; /* what GPUs make of it */               \
+        if (y == 0) return (U) ~(U)0; /* what GPUs make of it */                                   \
         if ((T)-1 < 0 && y == (T)-1) return 0;                                                     \
         return (U)(x % y);                                                                         \
     }                                                                                              \
@@ -187,8 +187,13 @@ VGA_EXEC64(sub_f64, out64(DX - DY, a[l], b[l], b[l]))
 VGA_EXEC64(mul_f64, out64(DX *DY, a[l], b[l], b[l]))
 VGA_EXEC64(fma_f64, out64(fma(DX, DY, DZ), a[l], b[l], c[l]))
 VGA_EXEC64(div_f64, out64(DX / DY, a[l], b[l], b[l]))
-VGA_EXEC64(min_f64, pick64(DX, DY, a[l], b[l], false, 0))
-VGA_EXEC64(max_f64, pick64(DX, DY, a[l], b[l], true, 0))
+/// Of two NaNs the second, made quiet.
+static VGA_INLINE uint64_t pick_f64(uint64_t x, uint64_t y, bool largest) {
+    const double dx = vga_d(x), dy = vga_d(y);
+    return (dx != dx) & (dy != dy) ? y | 0x8000000000000ull : pick64(dx, dy, x, y, largest, 0);
+}
+VGA_EXEC64(min_f64, pick_f64(a[l], b[l], false))
+VGA_EXEC64(max_f64, pick_f64(a[l], b[l], true))
 VGA_EXEC64(abs_f64, a[l] & 0x7fffffffffffffffull)
 VGA_EXEC64(neg_f64, a[l] ^ 0x8000000000000000ull)
 

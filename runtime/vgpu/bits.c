@@ -61,34 +61,51 @@ VGA_EXEC32(prmt_mode, permute_mode(a[l], b[l], c[l], sub))
 // ---- fields -------------------------------------------------------------------------------------
 
 /// Field of `len` bits at `pos`; above the word there are copies of the sign (0 if unsigned).
-static VGA_INLINE uint64_t extract(uint64_t x, unsigned bits, bool is_signed, uint32_t pos,
-                                   uint32_t len) {
+static VGA_INLINE uint32_t extract(uint32_t x, bool is_signed, uint32_t pos, uint32_t len) {
     pos &= 0xff, len &= 0xff;
-    if (len == 0) return 0;
-    const uint32_t top = smaller(pos + len - 1, bits - 1);
-    const uint64_t sign = is_signed && (x >> top & 1) ? UINT64_MAX : 0;
-    const uint64_t field = len >= 64 ? UINT64_MAX : ((uint64_t)1 << len) - 1;
-    const uint64_t inside =
-        pos >= bits ? 0 : (bits - pos >= 64 ? UINT64_MAX : ((uint64_t)1 << (bits - pos)) - 1);
-    const uint64_t take = field & inside;
-    return ((pos >= bits ? 0 : x >> pos) & take) | (sign & ~take);
+    const uint32_t top = smaller(pos + len - 1, 31);
+    const uint32_t sign = is_signed && (x >> top & 1) ? UINT32_MAX : 0;
+    const uint32_t field = len >= 32 ? UINT32_MAX : (1u << (len & 31)) - 1;
+    const uint32_t take = pos >= 32 ? 0 : field & (UINT32_MAX >> (pos & 31));
+    const uint32_t r = ((x >> (pos & 31)) & take) | (sign & ~take);
+    return len == 0 ? 0 : r;
 }
-static VGA_INLINE uint64_t insert(uint64_t x, uint64_t base, unsigned bits, uint32_t pos,
-                                  uint32_t len) {
+static VGA_INLINE uint64_t insert(uint64_t x, uint64_t base, uint32_t pos, uint32_t len) {
     pos &= 0xff, len &= 0xff;
-    if (pos >= bits) return base;
+    if (pos >= 32) return base;
     const uint64_t m = (len >= 64 ? UINT64_MAX : ((uint64_t)1 << len) - 1) << pos;
     return (base & ~m) | ((x << pos) & m);
 }
-VGA_EXEC32(bfe_u32, extract(a[l], 32, false, b[l], c[l]))
-VGA_EXEC32(bfe_s32, extract(a[l], 32, true, b[l], c[l]))
+
+// Fields of 64 bits are made of shifts: all of `pos` and `len` counts, and shifts by 64 or more leave
+// nothing. A sign is the bit that a shift by len - 1 leaves.
+static VGA_INLINE uint64_t left(uint64_t x, uint32_t by) {
+    return by > 63 ? 0 : x << (by & 63);
+}
+static VGA_INLINE uint64_t right(uint64_t x, uint32_t by) {
+    return by > 63 ? 0 : x >> (by & 63);
+}
+static VGA_INLINE uint64_t extract_u64(uint64_t x, uint32_t pos, uint32_t len) {
+    return right(x, pos) & (left(1, len) - 1);
+}
+static VGA_INLINE uint64_t extract_s64(uint64_t x, uint32_t pos, uint32_t len) {
+    const uint64_t m = left(1, len) - 1;
+    const uint64_t field = (uint64_t)((int64_t)x >> (pos > 63 ? 63 : pos)) & m;
+    return right(field, len - 1) ? field | ~m : field;
+}
+static VGA_INLINE uint64_t insert_64(uint64_t x, uint64_t base, uint32_t pos, uint32_t len) {
+    const uint64_t m = left(1, len) - 1;
+    return left(x & m, pos) | (base & ~left(m, pos));
+}
+VGA_EXEC32(bfe_u32, extract(a[l], false, b[l], c[l]))
+VGA_EXEC32(bfe_s32, extract(a[l], true, b[l], c[l]))
 #define ROW_B VG_ROW32(w, in->s[1])[l]
 #define ROW_C VG_ROW32(w, in->s[2])[l]
 #define ROW_D VG_ROW32(w, in->s[3])[l]
-VGA_EXEC64(bfe_u64, extract(a[l], 64, false, ROW_B, ROW_C))
-VGA_EXEC64(bfe_s64, extract(a[l], 64, true, ROW_B, ROW_C))
-VGA_EXEC32(bfi_32, insert(a[l], b[l], 32, c[l], ROW_D))
-VGA_EXEC64(bfi_64, insert(a[l], b[l], 64, ROW_C, ROW_D))
+VGA_EXEC64(bfe_u64, extract_u64(a[l], ROW_B, ROW_C))
+VGA_EXEC64(bfe_s64, extract_s64(a[l], ROW_B, ROW_C))
+VGA_EXEC32(bfi_32, insert(a[l], b[l], c[l], ROW_D))
+VGA_EXEC64(bfi_64, insert_64(a[l], b[l], ROW_C, ROW_D))
 
 static VGA_INLINE uint32_t bit_mask(uint32_t a, uint32_t b, bool clamp) {
     const uint32_t pos = a & 31, sum = pos + (b & 31);

@@ -28,7 +28,7 @@ static const number numbers[] = {
     {PTX_s64, T_i64, 0},
     {PTX_f16, T_f16, VGA_NAN16},
     {PTX_bf16, T_bf16, VGA_NAN16},
-    {PTX_tf32, T_tf32, VGA_NAN32},
+    {PTX_tf32, T_tf32, VGA_NAN32 & 0xffffe000u},
     {PTX_f32, T_f32, VGA_NAN32},
     {PTX_f64, T_f64, 0},
     {PTX_e4m3, T_f8e4m3, 0x7f},
@@ -196,9 +196,29 @@ VGA_FAST static void integral(int how, double v[32]) {
     }
 }
 
+/// A NaN of f64 keeps its sign and the upper bits of its payload, made quiet.
+static VGA_INLINE uint32_t payload16(double x, unsigned m) {
+    const uint64_t u = vga_du(x), frac = u & 0xfffffffffffffull;
+    return (uint32_t)(u >> 48 & 0x8000u) | (0x7fffu >> m << m) | 1u << (m - 1) |
+           (uint32_t)(frac >> (52 - m));
+}
+static uint64_t nan_of(const conversion *c, double x) {
+    if (c->from->type != PTX_f64) return c->to->nan;
+    switch (c->to->type) {
+    case PTX_f32:
+        return vga_u((float)x);
+    case PTX_f16:
+        return payload16(x, 10);
+    case PTX_bf16:
+        return payload16(x, 7);
+    default:
+        return c->to->nan;
+    }
+}
+
 /// One number as a code of the result's element type.
 static uint64_t encode(const conversion *c, double x) {
-    if (isnan(x)) return c->flags & C_SAT ? 0 : c->to->nan;
+    if (isnan(x)) return c->flags & C_SAT ? 0 : nan_of(c, x);
     if ((c->flags & C_RELU) && !(x > 0)) x = 0;
     if (c->flags & C_SAT) x = x > 0 ? (x < 1 ? x : 1) : 0;
     return vm_encode((vm_dtype)c->to->vm, x, c->round);
@@ -210,15 +230,21 @@ VGA_FAST static void write_floats(vg_warp *w, vg_row row, const conversion *c, u
     uint64_t *const e = VG_ROW64(w, row);
     const unsigned fl = (c->flags & C_FTZ ? VGA_FTZ : 0u) | (c->flags & C_SAT ? VGA_SAT : 0u);
     const bool simple = c->round.round == R_NEAREST && !(c->flags & ~(unsigned)C_FTZ);
+    const bool from_f64 = c->from->type == PTX_f64;
     uint32_t code[32];
     if (c->to->type == PTX_f32 && !(c->flags & (C_RELU | C_FINITE))) {
         for (int l = 0; l < 32; l++) code[l] = vga_u((float)v[l]);
         if (c->mode != FE_TONEAREST) fesetround(FE_TONEAREST);
-        VGA_EACH(d, mask, uint32_t, vga_out32(vga_f(code[l]), fl));
+        if (from_f64 && !(fl & VGA_SAT))
+            VGA_EACH(d, mask, uint32_t, v[l] != v[l] ? code[l] : vga_out32(vga_f(code[l]), fl));
+        else
+            VGA_EACH(d, mask, uint32_t, vga_out32(vga_f(code[l]), fl));
     } else if (c->to->type == PTX_f16 && simple) {
-        VGA_EACH(d, mask, uint32_t, vga_to_f16(vga_float_odd(v[l])));
+        VGA_EACH(d, mask, uint32_t,
+                 (v[l] != v[l]) & from_f64 ? payload16(v[l], 10) : vga_to_f16(vga_float_odd(v[l])));
     } else if (c->to->type == PTX_bf16 && simple) {
-        VGA_EACH(d, mask, uint32_t, vga_to_bf16(vga_float_odd(v[l])));
+        VGA_EACH(d, mask, uint32_t,
+                 (v[l] != v[l]) & from_f64 ? payload16(v[l], 7) : vga_to_bf16(vga_float_odd(v[l])));
     } else if (c->to->type == PTX_f64) {
         const bool sat = c->flags & C_SAT;
         VGA_EACH(e, mask, uint64_t, vga_du(!sat ? v[l] : v[l] > 0 ? (v[l] < 1 ? v[l] : 1) : 0));
@@ -276,6 +302,13 @@ VGA_FAST static enum vg_next ex_f32_s32(vg_warp *w, const vg_inst *in, uint32_t 
     VGA_EACH(d, mask, uint32_t, (uint32_t)AS_S32(vga_f(a[l])));
     return VG_NEXT;
 }
+
+/// The upper half of a float, NaNs too.
+VGA_EXEC32(ex_f32_bf16, a[l] << 16)
+
+/// Adds half a place to the size; NaNs only lose their last bits.
+VGA_EXEC32(ex_tf32_away,
+           (a[l] + ((a[l] & 0x7fffffffu) < 0x7f800000u ? 0x1000u : 0)) & 0xffffe000u)
 
 /// Integers of up to 32 bits are exact as doubles; 64-bit ones go straight to the type.
 static enum vg_next ex_int_float(vg_warp *w, const vg_inst *in, uint32_t mask) {
@@ -467,6 +500,8 @@ void vgd_cvt(vg_decoder *d, vg_inst *out) {
     if (rounding < 0 && ff && !tf) vgd_fail(d, "conversion to integers wants rni, rzi, rmi or rpi");
     out->run = !ff && !tf ? ex_int_int : !ff ? ex_int_float : tf ? ex_float_float : ex_float_int;
     if (from == PTX_f32 && to == PTX_s32 && r == RZI && !(c->flags & C_FTZ)) out->run = ex_f32_s32;
+    if (from == PTX_bf16 && to == PTX_f32 && !c->flags && r < RNI) out->run = ex_f32_bf16;
+    if (from == PTX_f32 && r == RNA && !c->flags) out->run = ex_tf32_away;
     out->s[0] = vgd_source(d, &d->in->opnd[1], from);
     out->s[1] = out->s[2] = out->s[0];
     const ptx_opnd *const o = &d->in->opnd[0];

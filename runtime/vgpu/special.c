@@ -143,8 +143,8 @@ static enum vg_next ex_testp(vg_warp *w, const vg_inst *in, uint32_t mask) {
             is = ex == all && frac;
             break; // notanumber
         case 4:
-            is = ex != all && ex;
-            break; // normal
+            is = ex != all && (ex || !frac);
+            break; // normal, to which zero belongs
         default:
             is = !ex && frac;
             break; // subnormal

@@ -69,18 +69,21 @@ static int64_t compute(const video *v, int64_t a, int64_t b, unsigned bits) {
     }
 }
 
-/// vmad: the product is up to 64 bits, and c is added before it is shifted down.
+/// vmad as GPUs make it: a signed multiply-add of 64 bits, whatever the types, then a shift. The sum
+/// counts as unsigned if a, b and their signs do: it is shifted in zeros, and clamped below by its sign.
 static uint32_t multiply_add(const video *v, uint32_t a, uint32_t b, uint32_t c) {
-    __extension__ typedef __int128 s128;
-    const s128 p = (s128)part_of(a, v->part[0], v->sign[0]) * part_of(b, v->part[1], v->sign[1]);
-    const s128 z = v->sign[2] ? (s128)(int32_t)c : (s128)c;
-    s128 r = (v->negate[0] != v->negate[1] ? -p : p) + (v->negate[2] ? -z : z) + v->plus_one;
-    r >>= v->shift;
-    if (v->saturate) {
-        const s128 lo = v->sign[2] ? INT32_MIN : 0, hi = v->sign[2] ? INT32_MAX : UINT32_MAX;
-        r = r < lo ? lo : r > hi ? hi : r;
+    const int64_t x = (int32_t)part_of(a, v->part[0], v->sign[0]),
+                  y = (int32_t)part_of(b, v->part[1], v->sign[1]), z = (int32_t)c;
+    const bool minus = v->negate[0] != v->negate[1];
+    const uint64_t p = minus ? 0 - (uint64_t)(x * y) : (uint64_t)(x * y);
+    const uint64_t sum = p + (v->negate[2] ? 0 - (uint64_t)z : (uint64_t)z) + v->plus_one;
+    if (v->sign[0] || v->sign[1] || minus || v->negate[2]) {
+        const int64_t r = (int64_t)sum >> v->shift;
+        return (uint32_t)(v->saturate ? clamp(r, 32, true) : r);
     }
-    return (uint32_t)r;
+    const uint64_t r = sum >> v->shift;
+    if (!v->saturate) return (uint32_t)r;
+    return (int64_t)r < 0 ? 0 : r > UINT32_MAX ? UINT32_MAX : (uint32_t)r;
 }
 
 static uint32_t scalar(const video *v, uint32_t a, uint32_t b, uint32_t c) {
