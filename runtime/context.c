@@ -124,6 +124,7 @@ static tilus_status open_device(tilus_context *c, const tilus_context_params *p,
         s = vgpu_options(c, p->vgpu, &o);
         if (s != TILUS_OK) return s;
         rt_vgpu_driver(&c->cu, &o);
+        c->sanitize = o.sanitize;
     } else if (table) c->cu = *table;
     else {
         char why[400];
@@ -203,6 +204,10 @@ tilus_status tilus_context_create(const tilus_context_params *p, tilus_context *
 
 void tilus_context_destroy(tilus_context *c) {
     if (!c) return;
+    if (c->sanitize) {
+        const size_t before = tilus_vgpu_reports(c), n = tilus_vgpu_check_leaks(c);
+        for (size_t i = before; i < before + n; i++) rt_log(c, TILUS_LOG_WARNING, "%s", tilus_vgpu_report(c, i));
+    }
     while (c->modules) tilus_module_destroy(c->modules);
     while (c->nblocks) {
         const size_t n = c->nblocks;
@@ -228,6 +233,11 @@ size_t tilus_vgpu_reports(const tilus_context *c) {
     const vg_report *r;
     vg_gpu *const g = rt_vgpu(c);
     return g ? vg_reports(g, &r) : 0;
+}
+
+size_t tilus_vgpu_check_leaks(tilus_context *c) {
+    vg_gpu *const g = rt_vgpu(c);
+    return g ? vg_check_leaks(g) : 0;
 }
 
 const char *tilus_vgpu_report(const tilus_context *c, size_t i) {

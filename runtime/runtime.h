@@ -123,7 +123,7 @@ struct tilus_context {
     void (*log)(void *user, tilus_log_level level, const char *text);
     void *log_user;
     rt_driver cu;
-    bool has_driver, has_primary;
+    bool has_driver, has_primary, sanitize; // sanitize: virtual GPU
     int gpu;
     void *primary;
     const vm_arch *arch;         // NULL: VM

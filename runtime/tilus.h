@@ -148,6 +148,9 @@ TILUS_API const char *tilus_device_arch(const tilus_context *c);
 /// and the text of the i-th (NULL: there is none), valid until the next launch.
 TILUS_API size_t tilus_vgpu_reports(const tilus_context *c);
 TILUS_API const char *tilus_vgpu_report(const tilus_context *c, size_t i);
+/// Makes a report of each block of device memory that is allocated now; how many. Destroying a context
+/// with the sanitizer logs them (TILUS_LOG_WARNING).
+TILUS_API size_t tilus_vgpu_check_leaks(tilus_context *c);
 
 // ---- modules and kernels ------------------------------------------------------------------------
 
