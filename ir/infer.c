@@ -115,12 +115,26 @@ static void seed_pinned(engine *e) {
     }
 }
 
+/// The layout that v will have by what is already decided behind the elementwise operations and casts that
+/// make it; NULL if nothing is.
+static const layout *foreseen(const ir_value *v, int depth) {
+    if (!is_tile(v)) return NULL;
+    if (v->type.reg || !v->def || depth == 0) return v->type.reg;
+    const int cls = vm_insts[v->def->inst].cls;
+    if (cls != C_ELEM && cls != C_CAST) return NULL;
+    for (uint32_t k = 0; k < v->def->nops; k++) {
+        const layout *l = foreseen(v->def->ops[k], depth - 1);
+        if (l) return l;
+    }
+    return NULL;
+}
+
 static void seed_dots(engine *e) {
     for (uint32_t i = 0; i < e->ops.n; i++) {
         ir_op *o = e->ops.at[i];
         if (vm_insts[o->inst].cls != C_DOT) continue;
         ir_value *c = o->ops[2], *r = o->res[0];
-        const layout *ka = is_tile(o->ops[0]) ? o->ops[0]->type.reg : NULL, *kb = is_tile(o->ops[1]) ? o->ops[1]->type.reg : NULL;
+        const layout *ka = foreseen(o->ops[0], 8), *kb = foreseen(o->ops[1], 8);
         const layout *kc = r->type.reg ? r->type.reg : c->type.reg;
         infer_dot_choice ch = {0};
         const char *why = NULL, *reason = o->inst == I_dot ? "operand of dot" : "operand of wgmma";
