@@ -51,6 +51,7 @@ typedef struct {
     size_t done;
     int64_t key;
     bool counts, stopped;
+    bool compared;           // there are results to compare others with
     rt_bench *bench;
     job jobs[MAX_JOBS];
     int njobs, max_jobs;
@@ -338,6 +339,7 @@ static tilus_status try(search *s, point *p) {
     }
     rt_check check;
     st = rt_bench_check(s->bench, p->kernel, &check);
+    s->compared |= st == TILUS_OK;
     if (st == TILUS_OK && check.wrong) {
         settle(s, p, TILUS_TUNE_WRONG, check.why);
         return TILUS_OK;
@@ -388,10 +390,10 @@ static tilus_status loop(search *s) {
                 if (st != TILUS_OK) return st;
             }
             open |= p->step != DONE;
-            if (p->reference && p->step != DONE) reference = p;
+            if (p->step != DONE && (p->reference || (!s->compared && !reference))) reference = p;
             if (p->step == COMPILED && !ready) ready = p;
         }
-        if (reference) ready = reference->step == COMPILED ? reference : NULL; // it goes first
+        if (reference) ready = reference->step == COMPILED ? reference : NULL; // the others wait for it
         if (!open) return TILUS_OK;
         if (s->njobs) listen(s, ready ? 0 : 50);
         if (!ready) continue;

@@ -8,7 +8,7 @@
 #include <string.h>
 #include "tools/tool.h"
 
-enum { KEY_CHECK = 1000, KEY_LET };
+enum { KEY_CHECK = 1000, KEY_LET, KEY_BEFORE };
 typedef tool_call command;
 
 static error_t add(struct argp_state *s, const char *list[TOOL_MAX_LIST], uint32_t *n, const char *text) {
@@ -24,6 +24,7 @@ static error_t parse(int key, char *arg, struct argp_state *s) {
         if (!strchr(arg, '=') || *arg == '=') argp_error(s, "-o takes NAME=FILE, not '%.100s'", arg);
         return add(s, c->outs, &c->nouts, arg);
     case KEY_CHECK: return add(s, c->checks, &c->nchecks, arg);
+    case KEY_BEFORE: return add(s, c->befores, &c->nbefores, arg);
     case KEY_LET:
         if (!strchr(arg, '=') || *arg == '=') argp_error(s, "--let takes NAME=VALUE, not '%.100s'", arg);
         return add(s, c->lets, &c->nlets, arg);
@@ -42,6 +43,7 @@ static const struct argp_option options[] = {
     {"output", 'o', "NAME=FILE", 0, "Write tensor NAME after the run to a .npy or .safetensors file, or print it (-)", 1},
     {"check", KEY_CHECK, "STATEMENT", 0, "An expectation over the arguments, such as 'expect_close(c, ref.matmul(a, b))'", 1},
     {"let", KEY_LET, "NAME=VALUE", 0, "A name for use in other values and in checks", 1},
+    {"before", KEY_BEFORE, "STATEMENT", 0, "A statement before the run, such as 'run pack[u4](k, n, w, b)'", 1},
     {0}};
 const struct argp tool_call_argp = {.options = options, .parser = parse};
 
@@ -160,6 +162,7 @@ static int block_text(command *c, vm_text *t) {
     }
     for (uint32_t i = 0; i < n; i++)
         if (!put_value(c, t, is_tensor(params->kid[i]) ? "var" : "let", names[i], value[i])) return TOOL_USAGE;
+    for (uint32_t i = 0; i < c->nbefores; i++) vm_put(t, "    %s;\n", c->befores[i]);
     vm_put(t, "    run %s", c->kernel);
     for (uint32_t i = 0; i < c->o->rt.ndefine; i++) vm_put(t, "%s%s", i ? ", " : "[", c->o->define[i]);
     vm_put(t, "%s(", c->o->rt.ndefine ? "]" : "");

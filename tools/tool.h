@@ -119,14 +119,15 @@ typedef struct {
     tool_options *o;
     const char *file, *kernel;
     const char *args[TOOL_MAX_LIST], *outs[TOOL_MAX_LIST], *checks[TOOL_MAX_LIST], *lets[TOOL_MAX_LIST];
-    uint32_t nargs, nouts, nchecks, nlets;
+    const char *befores[TOOL_MAX_LIST];
+    uint32_t nargs, nouts, nchecks, nlets, nbefores;
     bool optional;                // neither file nor kernel need be given
     tool_exec *exec;
     rt_compilation *x;
     const ast *node;              // of the kernel
     fe_value **results;           // by parameter, once tool_call_keep has been called
 } tool_call;
-/// argp child: FILE KERNEL ARGS, -o, --check, --let; input is a tool_call *.
+/// argp child: FILE KERNEL ARGS, -o, --check, --let, --before; input is a tool_call *.
 extern const struct argp tool_call_argp;
 /// Makes x and loads the program for exec's device. Exit code, after a message.
 int tool_call_load(tool_call *c);

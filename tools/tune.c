@@ -36,6 +36,9 @@ typedef struct {
     uint32_t ngiven, ndefine;
     fe_instance *const *point;
     uint32_t npoints;
+    tilus_tune_params last;   // of the shape's search, and its arguments
+    const tilus_arg *last_args;
+    size_t last_nargs;
     tilus_status status;
     bool interrupted;
     double best;              // so far, of the shape
@@ -123,7 +126,8 @@ static void summary(tune *t, const tilus_tune_result *r) {
 
 static uint32_t pick(void *user, fe_eval *e, const fe_module *m, const ast *kernel, uint32_t n, fe_instance **point, fe_args *args) {
     tune *const t = user;
-    (void)e, (void)m, (void)kernel, (void)args;
+    const fe_executor inner = tool_exec_hooks(t->call.exec);
+    if (kernel != t->call.node) return inner.pick(inner.user, e, m, kernel, n, point, args);
     t->point = point;
     t->npoints = n;
     return 0;
@@ -149,10 +153,8 @@ static const ir_func *signature(tune *t, fe_instance *k) {
 
 static bool search(void *user, fe_eval *e, fe_instance *k, fe_args *args, vm_span at, const char **why) {
     tune *const t = user;
-    if (k->node != t->call.node || t->call.results) {
-        *why = "the command line runs one kernel";
-        return false;
-    }
+    const fe_executor inner = tool_exec_hooks(t->call.exec);
+    if (k->node != t->call.node || t->call.results) return inner.run(inner.user, e, k, args, at, why); // of --before
     const ir_func *const f = signature(t, k);
     if (!f) {
         *why = "no point of the tuning space can be compiled";
@@ -181,11 +183,29 @@ static bool search(void *user, fe_eval *e, fe_instance *k, fe_args *args, vm_spa
     if (s == TILUS_OK || r.points) summary(t, &r);
     if (s == TILUS_OK && r.cost >= 0 && !r.interrupted) s = tool_exec_download(t->call.exec, e, f, v, a);
     t->status = s;
+    t->last = p;
+    t->last_args = a;
+    t->last_nargs = f->nparams;
     t->interrupted = r.interrupted;
     if (s != TILUS_OK) *why = vm_strdup(e->arena, tilus_error(tool_exec_context(t->call.exec)));
-    else if (r.cost < 0 && !r.interrupted) *why = "no point of the tuning space could be run";
+    else if (r.cost < 0 && !r.interrupted) t->last_args = NULL, *why = "no point of the tuning space could be run";
     tool_exec_release(t->call.exec, f, v, a);
     return s == TILUS_OK && (r.cost >= 0 || r.interrupted);
+}
+
+static int at_once(void *user) {
+    (void)user;
+    return 1;
+}
+
+/// A check has failed: the first point was wrong, and with it all that agree with it.
+static void forget(tune *t) {
+    tilus_tune_result r;
+    t->last.again = 1;
+    t->last.stop = at_once;
+    t->last.progress = NULL;
+    tilus_tune(t->module, t->call.kernel, &t->last, t->last_args, t->last_nargs, &r);
+    tool_error("%s: the check fails on the best point's results; nothing is kept", t->what);
 }
 
 static bool load_module(tune *t) {
@@ -206,6 +226,7 @@ static int guarded(tune *t) {
     if (!t->module && !load_module(t)) return TOOL_USAGE;
     tool_exec_bind(k->exec, x);
     t->status = TILUS_OK;
+    t->last_args = NULL;
     t->point = NULL;
     t->npoints = 0;
     fe_test_result result = {0};
@@ -214,6 +235,7 @@ static int guarded(tune *t) {
     if (t->interrupted) return INTERRUPTED;
     if (t->worker && (t->status == TILUS_TRAP || t->status == TILUS_DRIVER_ERROR)) return LOST;
     if (!result.passed || !k->results) {
+        if (k->results && t->status == TILUS_OK && t->last_args) forget(t);
         if (x->comp->diags) return tool_report(x, &t->o, RT_ERRORS);
         tool_error("%s: %s", t->what, result.message ? result.message : "nothing was run");
         return TOOL_FAILED;
@@ -244,11 +266,13 @@ static bool set_shape(tune *t, uint64_t shape, char *mem, size_t size) {
     uint32_t nargs = 0;
     t->o.rt.ndefine = t->ndefine;
     snprintf(t->what, sizeof t->what, "%s", k->kernel);
-    for (uint32_t i = t->neach; i-- > 0; shape /= choices(t->each[i])) {
+    uint32_t digit[MAX_EACH];
+    for (uint32_t i = t->neach; i-- > 0; shape /= choices(t->each[i])) digit[i] = (uint32_t)(shape % choices(t->each[i]));
+    for (uint32_t i = 0; i < t->neach; i++) {
         size_t n;
-        const char *value = choice(t->each[i], (uint32_t)(shape % choices(t->each[i])), &n), *const stop = value + n;
+        const char *value = choice(t->each[i], digit[i], &n), *const stop = value + n;
         for (const char *name = t->each[i]; *name != '='; name += *name == ',') {
-            const size_t len = strcspn(name, ",="), part = (size_t)(strcspn(value, ":,") < (size_t)(stop - value) ? strcspn(value, ":,") : (size_t)(stop - value));
+            const size_t len = strcspn(name, ",="), part = strcspn(value, strchr(t->each[i], ',') < strchr(t->each[i], '=') && strchr(t->each[i], ',') ? ":," : ",");
             char *const text = mem + used;
             const int wrote = snprintf(text, size - used, "%.*s=%.*s", (int)len, name, (int)part, value);
             if (wrote < 0 || (size_t)wrote >= size - used || nargs + t->ngiven == TOOL_MAX_LIST || t->o.rt.ndefine == TOOL_MAX_LIST) return false;

@@ -2,10 +2,10 @@
 # bash completion of tilusc
 _tilusc() {
     local cur=${COMP_WORDS[COMP_CWORD]} cmd=${COMP_WORDS[1]} words
-    local common='-D -I -O -g -Wperf -Werror -Rpass --color= --diagnostics= --verify --help'
+    local common='-D -I -O -g -Wperf -Werror -Rpass --color= --diagnostics= --verify --tune-db= --help'
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W 'build run profile test fmt layout type quantize explain --help --version' -- "$cur"))
+        COMPREPLY=($(compgen -W 'build run tune profile test fmt layout type quantize explain --help --version' -- "$cur"))
         return
     fi
     case $cur in
@@ -19,9 +19,10 @@ _tilusc() {
     --type=*) words='u1 u2 u3 u4 u5 u6 u7 u8 i2 i3 i4 i5 i6 i7 i8 f4e2m1 f6e3m2 f8e4m3 f8e5m2' ;;
     -*)
         case $cmd in
-        build) words="-o --emit= --arch= --after= --kernel= --entry= -MD --ptx= --report --time-passes $common" ;;
-        run) words="-o --on= --seed= --sanitize --arch= --check= --let= $common" ;;
-        profile) words="-o --seed= --sanitize --arch= --check= --let= --json $common" ;;
+        build) words="-o --emit= --arch= --after= --kernel= --entry= -MD --ptx= --shape= --report --time-passes $common" ;;
+        run) words="-o --on= --seed= --sanitize --arch= --check= --let= --before= $common" ;;
+        tune) words="-o --on= --each= --again --jobs= --seconds= --timeout= --tolerance= --export --arch= --check= --let= --before= $common" ;;
+        profile) words="-o --seed= --sanitize --arch= --check= --let= --before= --json $common" ;;
         test) words="--on= --seed= --sanitize --arch= --filter= --list $common" ;;
         fmt) words="--check $common" ;;
         quantize) words="-o --type= --group= --transpose --zero-points --scales= --pack --encode= --name= --on= $common" ;;
