@@ -318,7 +318,8 @@ typedef struct tilus_tune_result {
 } tilus_tune_result;
 
 /// Runs a kernel with every point of its tuning space on these arguments and keeps the results in the
-/// context's database. Points are compiled by child processes (made by fork; they do not touch the GPU),
+/// context's database. Points are compiled by child processes (made by fork; they do not touch the GPU;
+/// no other thread may compile meanwhile, or a child may find a lock taken and its point fails),
 /// checked against the first one's results and timed by device events with a cold L2 cache: launches go
 /// round copies of the arguments' memory, as much as half of the free device memory. Every pointer's
 /// extent must be known (tilus_alloc, or `bytes`). Memory that the kernel writes is restored between

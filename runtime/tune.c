@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The search through a tuning space: points are compiled by child processes, so that nothing a compiler
-// can do wrong costs more than one point, and timed here one after the other. What is known already is
-// not done again.
+// The search through a tuning space: points are compiled by child processes, so that nothing a
+// compiler can do wrong costs more than one point, and timed here one after the other. What is
+// known already is not done again.
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -23,10 +23,10 @@ typedef struct {
     tilus_tune_point pub;
     enum step step;
     fe_instance *instance;
-    tilus_meta *metas;       // the fixed ones, then the tuned ones
+    tilus_meta *metas; // the fixed ones, then the tuned ones
     size_t nmetas;
     tilus_kernel *kernel;
-    bool reference;          // known to be right: runs first, for its results
+    bool reference; // known to be right: runs first, for its results
 } point;
 
 typedef struct {
@@ -51,7 +51,7 @@ typedef struct {
     size_t done;
     int64_t key;
     bool counts, stopped;
-    bool compared;           // there are results to compare others with
+    bool compared; // there are results to compare others with
     rt_bench *bench;
     job jobs[MAX_JOBS];
     int njobs, max_jobs;
@@ -70,8 +70,8 @@ enum { ANSWER_OK = 1, ANSWER_EXCLUDED, ANSWER_FAILED };
 /// What a child writes before its texts: entry, ptx, host, warnings, or the reason alone.
 typedef struct {
     uint32_t magic, kind;
-    uint64_t size[4];        // with the NUL
-    uint8_t key[32];         // of the kernel cache
+    uint64_t size[4]; // with the NUL
+    uint8_t key[32];  // of the kernel cache
 } answer;
 
 static bool write_all(int fd, const void *data, size_t n) {
@@ -97,11 +97,17 @@ static bool give_reason(int fd, rt_compilation *x, enum rt_result r) {
     const vm_diag *d = x->comp->diags;
     while (d && d->sev != VM_ERROR) d = d->next;
     char text[400];
-    if (r == RT_ERRORS && d) snprintf(text, sizeof text, "%s: %s", vm_code_name(d->code), d->text);
-    else if (r == RT_NO_MEMORY) snprintf(text, sizeof text, "out of memory");
-    else if (x->kernels.n && x->kernels.at[0].skipped) snprintf(text, sizeof text, "%s", x->kernels.at[0].skipped);
-    else snprintf(text, sizeof text, "%s", *x->message ? x->message : "it is not built");
-    return give(fd, r == RT_ERRORS && rt_too_large(x->comp->diags) ? ANSWER_EXCLUDED : ANSWER_FAILED, NULL, (const char *[4]){text});
+    if (r == RT_ERRORS && d)
+        snprintf(text, sizeof text, "%s: %s", vm_code_name(d->code), d->text);
+    else if (r == RT_NO_MEMORY)
+        snprintf(text, sizeof text, "out of memory");
+    else if (x->kernels.n && x->kernels.at[0].skipped)
+        snprintf(text, sizeof text, "%s", x->kernels.at[0].skipped);
+    else
+        snprintf(text, sizeof text, "%s", *x->message ? x->message : "it is not built");
+    return give(fd,
+                r == RT_ERRORS && rt_too_large(x->comp->diags) ? ANSWER_EXCLUDED : ANSWER_FAILED,
+                NULL, (const char *[4]){text});
 }
 
 static bool answer_with(int fd, rt_compilation *x, enum rt_result r) {
@@ -113,8 +119,8 @@ static bool answer_with(int fd, rt_compilation *x, enum rt_result r) {
     return give(fd, ANSWER_OK, key, (const char *[4]){t.entry, t.ptx, t.host, t.warnings});
 }
 
-/// A child's whole life. It shares no lock with the parent's other threads: it allocates by malloc, which
-/// is sound after fork, and leaves driver and databases alone.
+/// A child's whole life. It allocates by malloc, which is sound after fork, and leaves driver and
+/// databases alone.
 _Noreturn static void child(search *s, const point *p, int fd, const char *const *define) {
     signal(SIGINT, SIG_IGN); // the parent decides
     signal(SIGPIPE, SIG_IGN);
@@ -136,8 +142,10 @@ static bool start(search *s, point *p) {
     const char **const define = vm_newn(a, const char *, p->nmetas + 1);
     tilus_meta *const sorted = vm_newn(a, tilus_meta, p->nmetas + 1);
     memcpy(sorted, p->metas, p->nmetas * sizeof *sorted);
-    qsort(sorted, p->nmetas, sizeof *sorted, by_name); // as tilus_kernel_get does: the same cache key
-    for (size_t i = 0; i < p->nmetas; i++) define[i] = vm_format(a, "%s=%s", sorted[i].name, sorted[i].value);
+    qsort(sorted, p->nmetas, sizeof *sorted,
+          by_name); // as tilus_kernel_get does: the same cache key
+    for (size_t i = 0; i < p->nmetas; i++)
+        define[i] = vm_format(a, "%s=%s", sorted[i].name, sorted[i].value);
     int fd[2];
     if (pipe2(fd, O_CLOEXEC) != 0) return false;
     const pid_t pid = fork();
@@ -157,7 +165,8 @@ static bool start(search *s, point *p) {
 static int reap(job *j, bool kill_it) {
     int status = 0;
     if (kill_it) kill(j->pid, SIGKILL);
-    while (waitpid(j->pid, &status, 0) < 0 && errno == EINTR) {}
+    while (waitpid(j->pid, &status, 0) < 0 && errno == EINTR) {
+    }
     close(j->fd);
     return status;
 }
@@ -194,12 +203,20 @@ static void settle(search *s, point *p, tilus_tune_state state, const char *reas
     }
     p->pub.state = state;
     p->pub.reason = reason ? vm_strdup(s->x->comp->arena, reason) : "";
-    size_t *const count[] = {[TILUS_TUNE_TIMED] = &s->out->timed, [TILUS_TUNE_EXCLUDED] = &s->out->excluded,
-                             [TILUS_TUNE_FAILED] = &s->out->failed, [TILUS_TUNE_WRONG] = &s->out->wrong};
+    size_t *const count[] = {[TILUS_TUNE_TIMED] = &s->out->timed,
+                             [TILUS_TUNE_EXCLUDED] = &s->out->excluded,
+                             [TILUS_TUNE_FAILED] = &s->out->failed,
+                             [TILUS_TUNE_WRONG] = &s->out->wrong};
     ++*count[state];
-    const char *const prefix = state == TILUS_TUNE_EXCLUDED ? "excluded: " : state == TILUS_TUNE_WRONG ? "wrong: " : "";
-    const rt_tune_known known = {.values = p->pub.values, .cost = state == TILUS_TUNE_TIMED ? p->pub.cost : -1, .registers = p->pub.registers,
-                                 .spill = p->pub.spill_bytes, .note = vm_format(s->x->comp->arena, "%s%s", prefix, p->pub.reason)};
+    const char *const prefix = state == TILUS_TUNE_EXCLUDED ? "excluded: "
+                               : state == TILUS_TUNE_WRONG  ? "wrong: "
+                                                            : "";
+    const rt_tune_known known = {.values = p->pub.values,
+                                 .cost = state == TILUS_TUNE_TIMED ? p->pub.cost : -1,
+                                 .registers = p->pub.registers,
+                                 .spill = p->pub.spill_bytes,
+                                 .note =
+                                     vm_format(s->x->comp->arena, "%s%s", prefix, p->pub.reason)};
     rt_tuner_put(s->c->tuner, s->key, &known);
     tell(s, p);
 }
@@ -213,7 +230,9 @@ static void recall(search *s, const rt_tune_known *k) {
     static const struct {
         const char *prefix;
         tilus_tune_state state;
-    } kinds[] = {{"excluded: ", TILUS_TUNE_EXCLUDED}, {"wrong: ", TILUS_TUNE_WRONG}, {"", TILUS_TUNE_FAILED}};
+    } kinds[] = {{"excluded: ", TILUS_TUNE_EXCLUDED},
+                 {"wrong: ", TILUS_TUNE_WRONG},
+                 {"", TILUS_TUNE_FAILED}};
     p->step = DONE;
     p->pub.cost = k->cost;
     p->pub.registers = k->registers;
@@ -249,8 +268,11 @@ static void take_answer(search *s, job *j, int status) {
         whole = whole && want == j->n;
     }
     if (!whole) {
-        if (WIFSIGNALED(status)) snprintf(why, sizeof why, "the compiler died: %s", strsignal(WTERMSIG(status)));
-        else snprintf(why, sizeof why, "the compiler ended with status %d and without an answer", WEXITSTATUS(status));
+        if (WIFSIGNALED(status))
+            snprintf(why, sizeof why, "the compiler died: %s", strsignal(WTERMSIG(status)));
+        else
+            snprintf(why, sizeof why, "the compiler ended with status %d and without an answer",
+                     WEXITSTATUS(status));
         settle(s, p, TILUS_TUNE_FAILED, why);
         return;
     }
@@ -261,7 +283,8 @@ static void take_answer(search *s, job *j, int status) {
         if (a.size[i]) at[-1] = 0;
     }
     if (a.kind != ANSWER_OK || !text[0] || !text[1] || !text[2] || !text[3]) {
-        settle(s, p, a.kind == ANSWER_EXCLUDED ? TILUS_TUNE_EXCLUDED : TILUS_TUNE_FAILED, text[0] ? text[0] : "no reason");
+        settle(s, p, a.kind == ANSWER_EXCLUDED ? TILUS_TUNE_EXCLUDED : TILUS_TUNE_FAILED,
+               text[0] ? text[0] : "no reason");
         return;
     }
     const rt_cached t = {.entry = text[0], .ptx = text[1], .host = text[2], .warnings = text[3]};
@@ -289,7 +312,8 @@ static bool receive(job *j) {
 /// Reads what children have written, for at most `ms`.
 static void listen(search *s, int ms) {
     struct pollfd f[MAX_JOBS];
-    for (int i = 0; i < s->njobs; i++) f[i] = (struct pollfd){.fd = s->jobs[i].fd, .events = POLLIN};
+    for (int i = 0; i < s->njobs; i++)
+        f[i] = (struct pollfd){.fd = s->jobs[i].fd, .events = POLLIN};
     poll(f, (nfds_t)s->njobs, ms);
     const double t = now();
     for (int i = s->njobs; i-- > 0;) { // drop() moves the last one here, which has been seen
@@ -300,7 +324,8 @@ static void listen(search *s, int ms) {
             drop(s, i);
         } else if (t > j->deadline) {
             char why[80];
-            snprintf(why, sizeof why, "the compiler does not end within %g s", s->par->compile_seconds > 0 ? s->par->compile_seconds : 60.0);
+            snprintf(why, sizeof why, "the compiler does not end within %g s",
+                     s->par->compile_seconds > 0 ? s->par->compile_seconds : 60.0);
             reap(j, true);
             settle(s, j->p, TILUS_TUNE_FAILED, why);
             drop(s, i);
@@ -312,13 +337,16 @@ static double best_cost(const search *s) {
     double best = 0;
     for (uint32_t i = 0; i < s->n; i++) {
         const tilus_tune_point *const p = &s->at[i].pub;
-        if ((p->state == TILUS_TUNE_TIMED || p->state == TILUS_TUNE_KNOWN) && p->cost >= 0 && (best == 0 || p->cost < best)) best = p->cost;
+        if ((p->state == TILUS_TUNE_TIMED || p->state == TILUS_TUNE_KNOWN) && p->cost >= 0 &&
+            (best == 0 || p->cost < best))
+            best = p->cost;
     }
     return best;
 }
 
 static bool fatal(const search *s, tilus_status st) {
-    return st == TILUS_OUT_OF_MEMORY || st == TILUS_INVALID_ARGUMENT || (!s->counts && (st == TILUS_TRAP || st == TILUS_DRIVER_ERROR));
+    return st == TILUS_OUT_OF_MEMORY || st == TILUS_INVALID_ARGUMENT ||
+           (!s->counts && (st == TILUS_TRAP || st == TILUS_DRIVER_ERROR));
 }
 
 /// Runs a compiled point. Not OK: the search cannot go on.
@@ -329,12 +357,18 @@ static tilus_status try(search *s, point *p) {
     p->pub.spill_bytes = info.spill_bytes;
     p->pub.advisory = info.advisory;
     const bool known = p->pub.state == TILUS_TUNE_KNOWN;
-    tilus_status st = s->bench ? TILUS_OK : rt_bench_new(p->kernel, s->args, s->nargs, s->par->tolerance, &s->bench);
+    tilus_status st =
+        s->bench ? TILUS_OK
+                 : rt_bench_new(p->kernel, s->args, s->nargs, s->par->tolerance, &s->bench);
     if (st != TILUS_OK) return st;
     if (!known) {
         // if this process ends in it, the next one will pass it over
-        rt_tuner_put(s->c->tuner, s->key, &(rt_tune_known){.values = p->pub.values, .cost = -1, .registers = info.registers,
-                     .spill = info.spill_bytes, .note = "the process ended while it ran"});
+        rt_tuner_put(s->c->tuner, s->key,
+                     &(rt_tune_known){.values = p->pub.values,
+                                      .cost = -1,
+                                      .registers = info.registers,
+                                      .spill = info.spill_bytes,
+                                      .note = "the process ended while it ran"});
         tell(s, p);
     }
     rt_check check;
@@ -346,7 +380,9 @@ static tilus_status try(search *s, point *p) {
     }
     double us = check.count;
     if (st == TILUS_OK && !s->counts && !known)
-        st = rt_bench_time(s->bench, p->kernel, s->par->point_seconds > 0 ? s->par->point_seconds : 0.15, best_cost(s), &us);
+        st = rt_bench_time(s->bench, p->kernel,
+                           s->par->point_seconds > 0 ? s->par->point_seconds : 0.15, best_cost(s),
+                           &us);
     if (st != TILUS_OK) {
         char why[1000];
         snprintf(why, sizeof why, "%s", tilus_error(s->c));
@@ -372,7 +408,9 @@ static tilus_status begin(search *s, point *p) {
         return TILUS_OK;
     }
     if (start(s, p)) return TILUS_OK;
-    return s->njobs ? TILUS_OK : rt_fail(s->c, TILUS_OUT_OF_MEMORY, "no process can be started: %s", strerror(errno));
+    return s->njobs ? TILUS_OK
+                    : rt_fail(s->c, TILUS_OUT_OF_MEMORY, "no process can be started: %s",
+                              strerror(errno));
 }
 
 static tilus_status loop(search *s) {
@@ -393,7 +431,8 @@ static tilus_status loop(search *s) {
             if (p->step != DONE && (p->reference || (!s->compared && !reference))) reference = p;
             if (p->step == COMPILED && !ready) ready = p;
         }
-        if (reference) ready = reference->step == COMPILED ? reference : NULL; // the others wait for it
+        if (reference)
+            ready = reference->step == COMPILED ? reference : NULL; // the others wait for it
         if (!open) return TILUS_OK;
         if (s->njobs) listen(s, ready ? 0 : 50);
         if (!ready) continue;
@@ -424,8 +463,12 @@ static tilus_status final_round(search *s) {
         const tilus_status st = rt_bench_time(s->bench, top[k]->kernel, 2 * seconds, 0, &us);
         if (st != TILUS_OK) return st;
         top[k]->pub.cost = us;
-        rt_tuner_put(s->c->tuner, s->key, &(rt_tune_known){.values = top[k]->pub.values, .cost = us, .registers = top[k]->pub.registers,
-                     .spill = top[k]->pub.spill_bytes, .note = ""});
+        rt_tuner_put(s->c->tuner, s->key,
+                     &(rt_tune_known){.values = top[k]->pub.values,
+                                      .cost = us,
+                                      .registers = top[k]->pub.registers,
+                                      .spill = top[k]->pub.spill_bytes,
+                                      .note = ""});
     }
     return TILUS_OK;
 }
@@ -435,7 +478,9 @@ static tilus_status conclude(search *s) {
     point *best = NULL;
     for (uint32_t i = 0; i < s->n; i++) {
         point *const p = &s->at[i];
-        if ((p->pub.state != TILUS_TUNE_TIMED && p->pub.state != TILUS_TUNE_KNOWN) || p->pub.cost < 0) continue;
+        if ((p->pub.state != TILUS_TUNE_TIMED && p->pub.state != TILUS_TUNE_KNOWN) ||
+            p->pub.cost < 0)
+            continue;
         if (s->out->first_cost < 0) s->out->first_cost = p->pub.cost;
         if (!best || p->pub.cost < best->pub.cost) best = p;
     }
@@ -444,7 +489,8 @@ static tilus_status conclude(search *s) {
     snprintf(s->out->best, sizeof s->out->best, "%s", best->pub.values);
     if (st != TILUS_OK || s->stopped) return st;
     st = tilus_kernel_get(s->m, s->kernel, best->metas, best->nmetas, &best->kernel);
-    if (st == TILUS_OK && !s->bench) st = rt_bench_new(best->kernel, s->args, s->nargs, s->par->tolerance, &s->bench);
+    if (st == TILUS_OK && !s->bench)
+        st = rt_bench_new(best->kernel, s->args, s->nargs, s->par->tolerance, &s->bench);
     return st == TILUS_OK ? rt_bench_finish(s->bench, best->kernel) : st;
 }
 
@@ -453,7 +499,8 @@ static tilus_status conclude(search *s) {
 static const ast *find_kernel(search *s) {
     const ast *const tree = s->x->module ? s->x->module->tree : NULL;
     for (uint32_t i = 0; tree && i < tree->nkids; i++)
-        if (tree->kid[i]->kind == AST_KERNEL && !strcmp(tree->kid[i]->name, s->kernel)) return tree->kid[i];
+        if (tree->kid[i]->kind == AST_KERNEL && !strcmp(tree->kid[i]->name, s->kernel))
+            return tree->kid[i];
     return NULL;
 }
 
@@ -461,12 +508,19 @@ static void add_point(search *s, fe_instance *k, point *p) {
     vm_arena *const a = s->x->comp->arena;
     const size_t fixed = s->par->nmetas;
     p->instance = k;
-    p->pub = (tilus_tune_point){.state = TILUS_TUNE_STARTED, .values = rt_tune_values(s->x->eval, k), .reason = "", .cost = -1, .registers = -1, .spill_bytes = -1};
+    p->pub = (tilus_tune_point){.state = TILUS_TUNE_STARTED,
+                                .values = rt_tune_values(s->x->eval, k),
+                                .reason = "",
+                                .cost = -1,
+                                .registers = -1,
+                                .spill_bytes = -1};
     p->metas = vm_newn(a, tilus_meta, fixed + k->nmeta + 1);
     if (fixed) memcpy(p->metas, s->par->metas, fixed * sizeof *p->metas);
     p->nmetas = fixed;
     for (uint32_t i = 0; i < k->nmeta; i++)
-        if (k->tuned[i]) p->metas[p->nmetas++] = (tilus_meta){k->meta_name[i], rt_tune_meta(s->x->eval, k->meta[i])};
+        if (k->tuned[i])
+            p->metas[p->nmetas++] =
+                (tilus_meta){k->meta_name[i], rt_tune_meta(s->x->eval, k->meta[i])};
 }
 
 static bool has_meta(const ast *kernel, const char *name) {
@@ -483,21 +537,29 @@ static tilus_status enumerate(search *s) {
     if (r != RT_OK) return rt_fail(s->c, TILUS_IO_ERROR, "%s", x->message);
     if (x->comp->nerrors) return rt_fail_diagnostics(s->c, x);
     const ast *const kernel = find_kernel(s);
-    if (!kernel) return rt_fail(s->c, TILUS_NOT_FOUND, "'%s' has no kernel '%s'", s->m->name, s->kernel);
+    if (!kernel)
+        return rt_fail(s->c, TILUS_NOT_FOUND, "'%s' has no kernel '%s'", s->m->name, s->kernel);
     const uint32_t n = (uint32_t)s->par->nmetas;
     fe_define *const defs = vm_newn(a, fe_define, n + 1);
     for (uint32_t i = 0; i < n; i++)
         if (!has_meta(kernel, s->par->metas[i].name))
-            return rt_fail(s->c, TILUS_COMPILE_ERROR, "'%s' has no meta-parameter '%s'", s->kernel, s->par->metas[i].name);
-    for (uint32_t i = 0; i < n; i++) defs[i] = (fe_define){vm_intern(x->comp, s->par->metas[i].name), fe_string(x->eval, s->par->metas[i].value)};
+            return rt_fail(s->c, TILUS_COMPILE_ERROR, "'%s' has no meta-parameter '%s'", s->kernel,
+                           s->par->metas[i].name);
+    for (uint32_t i = 0; i < n; i++)
+        defs[i] = (fe_define){vm_intern(x->comp, s->par->metas[i].name),
+                              fe_string(x->eval, s->par->metas[i].value)};
     s->out->product = fe_tune_product(x->eval, x->module, kernel, n, defs);
     if (x->comp->nerrors) return rt_fail_diagnostics(s->c, x);
     fe_instance **all;
     s->n = fe_tune_points(x->eval, x->module, kernel, n, defs, &all);
     if (!s->n) { // a message that says why
-        if (!x->comp->nerrors) fe_instantiate(x->eval, x->module, kernel, n, defs, VM_NOWHERE, false);
-        return x->comp->nerrors ? rt_fail_diagnostics(s->c, x)
-                                : rt_fail(s->c, TILUS_COMPILE_ERROR, "no point of the tuning space of '%s' satisfies 'when' and 'where'", s->kernel);
+        if (!x->comp->nerrors)
+            fe_instantiate(x->eval, x->module, kernel, n, defs, VM_NOWHERE, false);
+        return x->comp->nerrors
+                   ? rt_fail_diagnostics(s->c, x)
+                   : rt_fail(s->c, TILUS_COMPILE_ERROR,
+                             "no point of the tuning space of '%s' satisfies 'when' and 'where'",
+                             s->kernel);
     }
     s->out->points = s->n;
     s->at = vm_newn(a, point, s->n);
@@ -510,10 +572,17 @@ static tilus_status enumerate(search *s) {
     }
     rt_tuner *const t = s->c->tuner;
     const rt_tune_target *const target = rt_tuner_target(t);
-    const rt_tune_row key = {.program = rt_tune_program(x->eval, x->module), .kernel = s->kernel, .source = rt_tune_source(x->eval, x->module, kernel),
-                             .metas = rt_tune_fixed(x->eval, s->n, all), .shape = rt_tune_shape(a, kernel, (uint32_t)s->nargs, value, whole),
-                             .gpu = target->gpu, .arch = target->arch, .compiler = rt_tuner_compiler(t), .unit = s->out->unit,
-                             .sms = target->sms, .driver = target->driver};
+    const rt_tune_row key = {.program = rt_tune_program(x->eval, x->module),
+                             .kernel = s->kernel,
+                             .source = rt_tune_source(x->eval, x->module, kernel),
+                             .metas = rt_tune_fixed(x->eval, s->n, all),
+                             .shape = rt_tune_shape(a, kernel, (uint32_t)s->nargs, value, whole),
+                             .gpu = target->gpu,
+                             .arch = target->arch,
+                             .compiler = rt_tuner_compiler(t),
+                             .unit = s->out->unit,
+                             .sms = target->sms,
+                             .driver = target->driver};
     if (rt_tuner_write(t)) s->key = rt_tuner_key(t, &key);
     if (s->par->again) rt_tuner_forget(t, s->key);
     rt_tune_knowns known = {0};
@@ -537,7 +606,9 @@ static tilus_status enumerate(search *s) {
 static bool bad_params(const tilus_tune_params *p) {
     if (p->nmetas > 1024 || (p->nmetas && !p->metas) || p->jobs < 0) return true;
     for (size_t i = 0; i < p->nmetas; i++)
-        if (!p->metas[i].name || !*p->metas[i].name || !p->metas[i].value || strchr(p->metas[i].name, '=')) return true;
+        if (!p->metas[i].name || !*p->metas[i].name || !p->metas[i].value ||
+            strchr(p->metas[i].name, '='))
+            return true;
     return false;
 }
 
@@ -551,20 +622,34 @@ static tilus_status run(search *s) {
     return end;
 }
 
-tilus_status tilus_tune(tilus_module *m, const char *kernel, const tilus_tune_params *p, const tilus_arg *args, size_t nargs, tilus_tune_result *out) {
+tilus_status tilus_tune(tilus_module *m, const char *kernel, const tilus_tune_params *p,
+                        const tilus_arg *args, size_t nargs, tilus_tune_result *out) {
     static const tilus_tune_params none;
     if (!m || !out) return TILUS_INVALID_ARGUMENT;
     if (!p) p = &none;
     tilus_context *const c = m->ctx;
-    *out = (tilus_tune_result){.cost = -1, .first_cost = -1, .unit = c->device == TILUS_DEVICE_VGPU ? "count" : "us"};
-    if (!kernel || nargs > 1024 || (nargs && !args) || bad_params(p)) return rt_fail(c, TILUS_INVALID_ARGUMENT, "tuning needs a kernel and proper metas and arguments");
+    *out = (tilus_tune_result){
+        .cost = -1, .first_cost = -1, .unit = c->device == TILUS_DEVICE_VGPU ? "count" : "us"};
+    if (!kernel || nargs > 1024 || (nargs && !args) || bad_params(p))
+        return rt_fail(c, TILUS_INVALID_ARGUMENT,
+                       "tuning needs a kernel and proper metas and arguments");
     if (!m->text) return rt_fail(c, TILUS_UNSUPPORTED, "kernels of PTX have no tuning space");
-    if (!c->tuner) return rt_fail(c, TILUS_UNSUPPORTED, "the VM has no times; tune on a GPU, or on the virtual GPU");
+    if (!c->tuner)
+        return rt_fail(c, TILUS_UNSUPPORTED,
+                       "the VM has no times; tune on a GPU, or on the virtual GPU");
     if (rt_vgpu(c) && !c->profiles)
-        return rt_fail(c, TILUS_UNSUPPORTED, "a virtual GPU has no times; tune on one that profiles");
+        return rt_fail(c, TILUS_UNSUPPORTED,
+                       "a virtual GPU has no times; tune on one that profiles");
     search *const s = rt_alloc(c, sizeof *s);
     if (!s) return rt_no_memory(c);
-    *s = (search){.m = m, .c = c, .kernel = kernel, .par = p, .args = args, .nargs = nargs, .counts = c->device == TILUS_DEVICE_VGPU, .out = out};
+    *s = (search){.m = m,
+                  .c = c,
+                  .kernel = kernel,
+                  .par = p,
+                  .args = args,
+                  .nargs = nargs,
+                  .counts = c->device == TILUS_DEVICE_VGPU,
+                  .out = out};
     const long cores = sysconf(_SC_NPROCESSORS_ONLN);
     s->max_jobs = p->jobs ? p->jobs : cores > 0 ? (int)cores : 1;
     if (s->max_jobs > MAX_JOBS) s->max_jobs = MAX_JOBS;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows of tuning results: as text (the library's own are a CSV file among the programs), compared with
-// the points of a kernel's space, and the choice of a point by them.
+// Rows of tuning results: as text (the library's own are a CSV file among the programs), compared
+// with the points of a kernel's space, and the choice of a point by them.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +8,9 @@
 
 // ---- pairs --------------------------------------------------------------------------------------
 
-void rt_tune_pair(vm_text *t, const char *name, const char *value) { vm_put(t, "%s%s=%s", t->n ? " " : "", name, value); }
+void rt_tune_pair(vm_text *t, const char *name, const char *value) {
+    vm_put(t, "%s%s=%s", t->n ? " " : "", name, value);
+}
 
 const char *rt_tune_value(const char *pairs, const char *name, size_t *n) {
     const size_t len = strlen(name);
@@ -44,13 +46,16 @@ const char *rt_tune_fixed(fe_eval *e, uint32_t n, fe_instance *const *point) {
     for (uint32_t i = 0; n && i < point[0]->nmeta; i++) {
         bool same = !point[0]->tuned[i];
         const char *const value = same ? rt_tune_meta(e, point[0]->meta[i]) : "";
-        for (uint32_t p = 1; same && p < n; p++) same = fe_equal(point[0]->meta[i], point[p]->meta[i]);
-        if (same) rt_tune_pair(&t, point[0]->meta_name[i], value); // others follow from what is tuned
+        for (uint32_t p = 1; same && p < n; p++)
+            same = fe_equal(point[0]->meta[i], point[p]->meta[i]);
+        if (same)
+            rt_tune_pair(&t, point[0]->meta_name[i], value); // others follow from what is tuned
     }
     return t.n ? vm_text_end(&t) : "";
 }
 
-const char *rt_tune_shape(vm_arena *a, const ast *kernel, uint32_t n, const int64_t *value, const bool *is_int) {
+const char *rt_tune_shape(vm_arena *a, const ast *kernel, uint32_t n, const int64_t *value,
+                          const bool *is_int) {
     const ast *const params = kernel->nkids > 1 ? kernel->kid[1] : NULL;
     vm_text t = {.arena = a};
     for (uint32_t i = 0; params && i < params->nkids && i < n; i++) {
@@ -87,7 +92,8 @@ double rt_tune_distance(const char *a, const char *b) {
 // ---- CSV ----------------------------------------------------------------------------------------
 
 enum { PROGRAM, KERNEL, METAS, SHAPE, GPU, ARCH, SMS, VALUES, COST, UNIT, COLUMNS };
-static const char *const columns[COLUMNS] = {"program", "kernel", "metas", "shape", "gpu", "arch", "sms", "values", "cost", "unit"};
+static const char *const columns[COLUMNS] = {"program", "kernel", "metas",  "shape", "gpu",
+                                             "arch",    "sms",    "values", "cost",  "unit"};
 
 static void put_field(vm_text *t, int column, const char *s) {
     if (column) vm_put(t, ",");
@@ -107,8 +113,15 @@ const char *rt_tune_csv(vm_arena *a, const rt_tune_rows *rows) {
     for (uint32_t i = 0; i < rows->n; i++) {
         const rt_tune_row *const r = &rows->at[i];
         const char *const field[COLUMNS] = {
-            [PROGRAM] = r->program, [KERNEL] = r->kernel, [METAS] = r->metas, [SHAPE] = r->shape, [GPU] = r->gpu, [ARCH] = r->arch,
-            [SMS] = vm_format(a, "%d", r->sms), [VALUES] = r->best, [COST] = vm_format(a, strcmp(r->unit, "us") ? "%.0f" : "%.3f", r->cost),
+            [PROGRAM] = r->program,
+            [KERNEL] = r->kernel,
+            [METAS] = r->metas,
+            [SHAPE] = r->shape,
+            [GPU] = r->gpu,
+            [ARCH] = r->arch,
+            [SMS] = vm_format(a, "%d", r->sms),
+            [VALUES] = r->best,
+            [COST] = vm_format(a, strcmp(r->unit, "us") ? "%.0f" : "%.3f", r->cost),
             [UNIT] = r->unit};
         for (int k = 0; k < COLUMNS; k++) put_field(&t, k, field[k]);
         vm_put(&t, "\n");
@@ -136,7 +149,8 @@ static const char *take_field(const char **p, const char *end, vm_arena *a) {
     return t.n ? vm_text_end(&t) : "";
 }
 
-void rt_tune_parse(const char *text, size_t size, const char *kernel, vm_arena *a, rt_tune_rows *out) {
+void rt_tune_parse(const char *text, size_t size, const char *kernel, vm_arena *a,
+                   rt_tune_rows *out) {
     const char *const stop = text + size;
     for (const char *line = text; line < stop;) {
         const char *const nl = memchr(line, '\n', (size_t)(stop - line));
@@ -147,15 +161,27 @@ void rt_tune_parse(const char *text, size_t size, const char *kernel, vm_arena *
         // most lines are of other kernels: those are not copied
         const char *const comma = memchr(p, ',', (size_t)(end - p));
         const size_t len = kernel ? strlen(kernel) : 0;
-        if (kernel && (!comma || (size_t)(end - comma) < len + 2 || strncmp(comma + 1, kernel, len) != 0 || comma[len + 1] != ',')) continue;
+        if (kernel && (!comma || (size_t)(end - comma) < len + 2 ||
+                       strncmp(comma + 1, kernel, len) != 0 || comma[len + 1] != ','))
+            continue;
         int n = 0;
         while (n < COLUMNS && (field[n] = take_field(&p, end, a))) n++;
         char *bad = NULL;
         const double cost = n == COLUMNS ? strtod(field[COST], &bad) : -1;
         if (n < COLUMNS || bad == field[COST] || *bad || !(cost >= 0)) continue;
-        vm_push(a, out, ((rt_tune_row){.program = field[PROGRAM], .kernel = field[KERNEL], .source = "", .metas = field[METAS], .shape = field[SHAPE],
-                                       .gpu = field[GPU], .arch = field[ARCH], .compiler = "", .unit = field[UNIT], .sms = atoi(field[SMS]),
-                                       .best = field[VALUES], .cost = cost}));
+        vm_push(a, out,
+                ((rt_tune_row){.program = field[PROGRAM],
+                               .kernel = field[KERNEL],
+                               .source = "",
+                               .metas = field[METAS],
+                               .shape = field[SHAPE],
+                               .gpu = field[GPU],
+                               .arch = field[ARCH],
+                               .compiler = "",
+                               .unit = field[UNIT],
+                               .sms = atoi(field[SMS]),
+                               .best = field[VALUES],
+                               .cost = cost}));
     }
 }
 
@@ -173,8 +199,10 @@ bool rt_is_tuned(const ast *kernel, const char *name) {
 }
 
 static void put_tree(fe_eval *e, vm_text *t, const ast *a) {
-    if (a) vm_put(t, "%s", fe_ast_text(e->comp, a));
-    else vm_put(t, "-\n");
+    if (a)
+        vm_put(t, "%s", fe_ast_text(e->comp, a));
+    else
+        vm_put(t, "-\n");
 }
 
 const char *rt_tune_source(fe_eval *e, const fe_module *m, const ast *kernel) {
@@ -182,7 +210,8 @@ const char *rt_tune_source(fe_eval *e, const fe_module *m, const ast *kernel) {
     vm_put(&t, "kernel %s\n", kernel->name);
     for (uint32_t i = 0; i < kernel->nkids; i++) {
         const ast *const part = kernel->kid[i];
-        if (i != 2 || !part) put_tree(e, &t, part);
+        if (i != 2 || !part)
+            put_tree(e, &t, part);
         else // a larger space has the same points
             for (uint32_t k = 0; k < part->nkids; k++)
                 if (part->kid[k]->kind != AST_TUNE) put_tree(e, &t, part->kid[k]);
@@ -193,7 +222,8 @@ const char *rt_tune_source(fe_eval *e, const fe_module *m, const ast *kernel) {
         // of files that are open besides (a command line, other tests) nothing can be used
         if (e->modules.at[i] != m && i == 0) continue;
         for (uint32_t k = 0; tree && k < tree->nkids; k++)
-            if (tree->kid[k]->kind != AST_KERNEL && tree->kid[k]->kind != AST_TEST) put_tree(e, &t, tree->kid[k]);
+            if (tree->kid[k]->kind != AST_KERNEL && tree->kid[k]->kind != AST_TEST)
+                put_tree(e, &t, tree->kid[k]);
     }
     const char *const text = vm_text_end(&t);
     uint8_t hash[32];
@@ -224,14 +254,19 @@ bool rt_tuner_knows(rt_tuner *t, fe_eval *e, const char *kernel) {
     return rows.n > 0;
 }
 
-/// How near the row's machine is to ours: 0 the same, 1 another GPU of the architecture, -1 of no use.
+/// How near the row's machine is to ours: 0 the same, 1 another GPU of the architecture, -1 of no
+/// use.
 static int machine(const rt_tune_target *t, const rt_tune_row *r) {
     const bool counted = !strcmp(r->unit, "count");
     if (strcmp(r->arch, t->arch) != 0 || (counted && !t->counts)) return -1;
-    return (counted == t->counts) && *t->gpu && !strcmp(r->gpu, t->gpu) && (!t->sms || !r->sms || r->sms == t->sms) ? 0 : 1;
+    return (counted == t->counts) && *t->gpu && !strcmp(r->gpu, t->gpu) &&
+                   (!t->sms || !r->sms || r->sms == t->sms)
+               ? 0
+               : 1;
 }
 
-/// Whether the row's meta-parameters are those of this space; a row may lack some, of newer programs.
+/// Whether the row's meta-parameters are those of this space; a row may lack some, of newer
+/// programs.
 static bool same_metas(const char *row, const char *fixed) {
     for (const char *p = row; *p;) {
         const size_t word = strcspn(p, " "), len = strcspn(p, "=");
@@ -250,8 +285,8 @@ static bool same_metas(const char *row, const char *fixed) {
 typedef struct {
     int machine;
     double distance;
-    int strange;      // differences of driver and compiler; the library's rows last
-    double votes;     // without a shape: how many shapes have this best point
+    int strange;  // differences of driver and compiler; the library's rows last
+    double votes; // without a shape: how many shapes have this best point
     double cost;
 } rank;
 
@@ -264,7 +299,8 @@ static bool better(const rank *a, const rank *b) {
     return a->cost > b->cost; // the larger problem matters more
 }
 
-uint32_t rt_tuner_pick(rt_tuner *t, fe_eval *e, const fe_module *m, const ast *kernel, const char *shape, uint32_t n, fe_instance *const *point) {
+uint32_t rt_tuner_pick(rt_tuner *t, fe_eval *e, const fe_module *m, const ast *kernel,
+                       const char *shape, uint32_t n, fe_instance *const *point) {
     rt_tune_rows rows = {0};
     rt_tuner_user_rows(t, kernel->name, e->comp, &rows);
     const uint32_t mine = rows.n;
@@ -290,10 +326,14 @@ uint32_t rt_tuner_pick(rt_tuner *t, fe_eval *e, const fe_module *m, const ast *k
         const rt_tune_row *const r = &rows.at[i];
         if (at[i] == n) continue;
         rank k = {.machine = machine(target, r), .cost = r->cost};
-        k.strange = i >= mine ? 3 : (target->driver && r->driver != target->driver) + (strcmp(r->compiler, rt_tuner_compiler(t)) != 0);
-        if (*shape) k.distance = rt_tune_distance(shape, r->shape);
+        k.strange = i >= mine ? 3
+                              : (target->driver && r->driver != target->driver) +
+                                    (strcmp(r->compiler, rt_tuner_compiler(t)) != 0);
+        if (*shape)
+            k.distance = rt_tune_distance(shape, r->shape);
         else
-            for (uint32_t j = 0; j < rows.n; j++) k.votes += at[j] == at[i] && machine(target, &rows.at[j]) == k.machine;
+            for (uint32_t j = 0; j < rows.n; j++)
+                k.votes += at[j] == at[i] && machine(target, &rows.at[j]) == k.machine;
         if (k.distance < 0 || (best < n && !better(&k, &first))) continue;
         best = at[i];
         first = k;

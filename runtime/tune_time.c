@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One kernel on one set of arguments, again and again: are the results those of the first kernel, and
-// how long does a launch take when nothing of its memory is in the L2 cache. On the virtual GPU, where
-// there is no time, instructions and sectors are counted.
+// One kernel on one set of arguments, again and again: are the results those of the first kernel,
+// and how long does a launch take when nothing of its memory is in the L2 cache. On the virtual
+// GPU, where there is no time, instructions and sectors are counted.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,24 +9,25 @@
 #include "runtime/vgpu/backend.h"
 
 enum { MAX_SETS = 512, MAX_LAUNCHES = 2048, MAX_SAMPLES = 64, PIECE = 1 << 20, MAX_PIECES = 64 };
-static const size_t cold_bytes = (size_t)256 << 20; // what is touched before the same bytes come again
+static const size_t cold_bytes = (size_t)256
+                                 << 20; // what is touched before the same bytes come again
 
 struct rt_bench {
     tilus_context *c;
-    tilus_arg *args;        // the caller's
+    tilus_arg *args; // the caller's
     size_t n;
     double tolerance;
     bool *written;
-    void **pristine;        // copies of written memory, on the device
-    size_t *bytes;          // of pointers, else 0
-    uint8_t **reference;    // results of the first kernel, on the host: pieces of them
+    void **pristine;     // copies of written memory, on the device
+    size_t *bytes;       // of pointers, else 0
+    uint8_t **reference; // results of the first kernel, on the host: pieces of them
     bool has_reference;
     vm_dtype *type;
     tilus_stream stream;
     tilus_event from, to;
-    size_t sets;            // the caller's memory and sets - 1 copies; 0: not made yet
-    size_t *offset;         // of each pointer in a copy
-    size_t stride;          // of copies
+    size_t sets;    // the caller's memory and sets - 1 copies; 0: not made yet
+    size_t *offset; // of each pointer in a copy
+    size_t stride;  // of copies
     void *copies;
     tilus_plan *plan[MAX_SETS];
 };
@@ -55,18 +56,24 @@ void rt_bench_free(rt_bench *b) {
 static tilus_status init(rt_bench *b, const tilus_kernel *k, const tilus_arg *args) {
     tilus_context *const c = b->c;
     const ir_func *const f = k->func;
-    if (b->n != f->nparams) return rt_fail(c, TILUS_INVALID_ARGUMENT, "tuning of %s: %zu arguments for %u parameters", f->name, b->n, f->nparams);
+    if (b->n != f->nparams)
+        return rt_fail(c, TILUS_INVALID_ARGUMENT, "tuning of %s: %zu arguments for %u parameters",
+                       f->name, b->n, f->nparams);
     for (uint32_t i = 0; i < f->nparams; i++) {
         b->args[i] = args[i];
         b->type[i] = f->params[i].value->type.elem;
         if (args[i].kind != TILUS_ARG_POINTER) continue;
         const size_t known = rt_extent(c, (uintptr_t)args[i].as.ptr);
         b->bytes[i] = args[i].bytes ? args[i].bytes : known;
-        if (!b->bytes[i]) return rt_fail(c, TILUS_INVALID_ARGUMENT, "tuning of %s: the size of the memory of '%s' is not known", f->name, f->params[i].name);
+        if (!b->bytes[i])
+            return rt_fail(c, TILUS_INVALID_ARGUMENT,
+                           "tuning of %s: the size of the memory of '%s' is not known", f->name,
+                           f->params[i].name);
         b->written[i] = f->params[i].written;
         if (!b->written[i]) continue;
         tilus_status s = tilus_alloc(c, b->bytes[i], &b->pristine[i]);
-        if (s == TILUS_OK) s = tilus_copy_async(c, b->pristine[i], args[i].as.ptr, b->bytes[i], NULL);
+        if (s == TILUS_OK)
+            s = tilus_copy_async(c, b->pristine[i], args[i].as.ptr, b->bytes[i], NULL);
         if (s != TILUS_OK) return s;
     }
     tilus_status s = tilus_synchronize(c, NULL);
@@ -76,7 +83,8 @@ static tilus_status init(rt_bench *b, const tilus_kernel *k, const tilus_arg *ar
     return s;
 }
 
-tilus_status rt_bench_new(tilus_kernel *k, const tilus_arg *args, size_t n, double tolerance, rt_bench **out) {
+tilus_status rt_bench_new(tilus_kernel *k, const tilus_arg *args, size_t n, double tolerance,
+                          rt_bench **out) {
     tilus_context *const c = k->module->ctx;
     rt_bench *const b = calloc(1, sizeof *b);
     *out = NULL;
@@ -91,17 +99,21 @@ tilus_status rt_bench_new(tilus_kernel *k, const tilus_arg *args, size_t n, doub
     b->reference = calloc(n + 1, sizeof *b->reference);
     b->type = calloc(n + 1, sizeof *b->type);
     b->offset = calloc(n + 1, sizeof *b->offset);
-    const bool all = b->args && b->written && b->pristine && b->bytes && b->reference && b->type && b->offset;
+    const bool all =
+        b->args && b->written && b->pristine && b->bytes && b->reference && b->type && b->offset;
     const tilus_status s = all ? init(b, k, args) : rt_no_memory(c);
-    if (s == TILUS_OK) *out = b;
-    else rt_bench_free(b);
+    if (s == TILUS_OK)
+        *out = b;
+    else
+        rt_bench_free(b);
     return s;
 }
 
 static tilus_status restore(rt_bench *b) {
     tilus_status s = TILUS_OK;
     for (size_t i = 0; s == TILUS_OK && i < b->n; i++)
-        if (b->written[i]) s = tilus_copy_async(b->c, b->args[i].as.ptr, b->pristine[i], b->bytes[i], b->stream);
+        if (b->written[i])
+            s = tilus_copy_async(b->c, b->args[i].as.ptr, b->pristine[i], b->bytes[i], b->stream);
     return s;
 }
 
@@ -122,7 +134,9 @@ static size_t piece_at(size_t bytes, size_t i) {
     const size_t all = (bytes + PIECE - 1) / PIECE, n = pieces(bytes);
     return (n < 2 ? 0 : i * (all - 1) / (n - 1)) * PIECE;
 }
-static size_t piece_size(size_t bytes, size_t at) { return bytes - at < PIECE ? bytes - at : PIECE; }
+static size_t piece_size(size_t bytes, size_t at) {
+    return bytes - at < PIECE ? bytes - at : PIECE;
+}
 
 typedef struct {
     double error, norm; // squared
@@ -131,9 +145,12 @@ typedef struct {
 } difference;
 
 /// Types of whole bytes are compared as numbers, others bit by bit.
-static bool compares_numbers(vm_dtype t) { return vm_is_float(t) && vm_mem_bits(t) == 8 * vm_cell(t); }
+static bool compares_numbers(vm_dtype t) {
+    return vm_is_float(t) && vm_mem_bits(t) == 8 * vm_cell(t);
+}
 
-static void compare(vm_dtype t, const uint8_t *got, const uint8_t *want, size_t bytes, difference *d) {
+static void compare(vm_dtype t, const uint8_t *got, const uint8_t *want, size_t bytes,
+                    difference *d) {
     enum { PART = 512 };
     double x[PART + 8], y[PART + 8];
     if (!compares_numbers(t)) {
@@ -146,7 +163,8 @@ static void compare(vm_dtype t, const uint8_t *got, const uint8_t *want, size_t 
         vm_bulk_to_f64(t, n, got + at, x);
         vm_bulk_to_f64(t, n, want + at, y);
         for (size_t i = 0; i < n; i++) {
-            if (!isfinite(x[i]) || !isfinite(y[i])) d->strange += !(x[i] == y[i] || (isnan(x[i]) && isnan(y[i])));
+            if (!isfinite(x[i]) || !isfinite(y[i]))
+                d->strange += !(x[i] == y[i] || (isnan(x[i]) && isnan(y[i])));
             else {
                 d->error += (x[i] - y[i]) * (x[i] - y[i]);
                 d->norm += y[i] * y[i];
@@ -169,7 +187,8 @@ static tilus_status look(rt_bench *b, size_t i, uint8_t *buf, rt_check *out) {
     for (size_t k = 0; k < n; k++) {
         const size_t at = piece_at(b->bytes[i], k), size = piece_size(b->bytes[i], at);
         uint8_t *const ref = b->reference[i] + k * PIECE;
-        const tilus_status s = tilus_download(b->c, first ? ref : buf, (const uint8_t *)b->args[i].as.ptr + at, size, b->stream);
+        const tilus_status s = tilus_download(
+            b->c, first ? ref : buf, (const uint8_t *)b->args[i].as.ptr + at, size, b->stream);
         if (s != TILUS_OK) return s;
         if (!first) compare(b->type[i], buf, ref, size, &d);
     }
@@ -178,9 +197,18 @@ static tilus_status look(rt_bench *b, size_t i, uint8_t *buf, rt_check *out) {
     const double norm = sqrt(d.error / (d.norm > 0 ? d.norm : 1));
     out->wrong = d.strange || d.different || norm > tolerance;
     if (!out->wrong) return TILUS_OK;
-    if (d.strange) snprintf(out->why, sizeof out->why, "argument %zu: %zu elements are not finite where the first point's are, or the reverse", i + 1, d.strange);
-    else if (d.different) snprintf(out->why, sizeof out->why, "argument %zu: %zu bytes differ from the first point's", i + 1, d.different);
-    else snprintf(out->why, sizeof out->why, "argument %zu differs from the first point's by %.2g (norm), more than %.2g", i + 1, norm, tolerance);
+    if (d.strange)
+        snprintf(
+            out->why, sizeof out->why,
+            "argument %zu: %zu elements are not finite where the first point's are, or the reverse",
+            i + 1, d.strange);
+    else if (d.different)
+        snprintf(out->why, sizeof out->why, "argument %zu: %zu bytes differ from the first point's",
+                 i + 1, d.different);
+    else
+        snprintf(out->why, sizeof out->why,
+                 "argument %zu differs from the first point's by %.2g (norm), more than %.2g",
+                 i + 1, norm, tolerance);
     return TILUS_OK;
 }
 
@@ -241,7 +269,8 @@ static tilus_status make_sets(rt_bench *b) {
     for (size_t k = 1; k < sets; k++)
         for (size_t i = 0; s == TILUS_OK && i < b->n; i++)
             if (b->bytes[i])
-                s = tilus_copy_async(c, (uint8_t *)b->copies + (k - 1) * b->stride + b->offset[i], b->args[i].as.ptr, b->bytes[i], b->stream);
+                s = tilus_copy_async(c, (uint8_t *)b->copies + (k - 1) * b->stride + b->offset[i],
+                                     b->args[i].as.ptr, b->bytes[i], b->stream);
     return s == TILUS_OK ? tilus_synchronize(c, b->stream) : s;
 }
 
@@ -252,7 +281,8 @@ static tilus_status make_plans(rt_bench *b, tilus_kernel *k) {
     for (size_t set = 0; s == TILUS_OK && set < b->sets; set++) {
         memcpy(a, b->args, b->n * sizeof *a);
         for (size_t i = 0; set && i < b->n; i++)
-            if (b->bytes[i]) a[i].as.ptr = (uint8_t *)b->copies + (set - 1) * b->stride + b->offset[i];
+            if (b->bytes[i])
+                a[i].as.ptr = (uint8_t *)b->copies + (set - 1) * b->stride + b->offset[i];
         s = tilus_prepare(k, a, b->n, &b->plan[set]);
     }
     free(a);
@@ -264,12 +294,14 @@ static void *capture(rt_bench *b, size_t n) {
     tilus_context *const c = b->c;
     const rt_driver *const cu = &c->cu;
     void *graph = NULL, *exec = NULL;
-    if (!cu->stream_capture_begin || !cu->stream_capture_end || !cu->graph_instantiate || !cu->graph_launch || !cu->graph_destroy || !cu->graph_exec_destroy)
+    if (!cu->stream_capture_begin || !cu->stream_capture_end || !cu->graph_instantiate ||
+        !cu->graph_launch || !cu->graph_destroy || !cu->graph_exec_destroy)
         return NULL;
     if (rt_enter(c) != TILUS_OK) return NULL;
     if (cu->stream_capture_begin(b->stream, 1) == 0) { // of this thread alone
         bool ok = true;
-        for (size_t i = 0; ok && i < n; i++) ok = tilus_launch_prepared(b->plan[i % b->sets], b->stream) == TILUS_OK;
+        for (size_t i = 0; ok && i < n; i++)
+            ok = tilus_launch_prepared(b->plan[i % b->sets], b->stream) == TILUS_OK;
         ok = cu->stream_capture_end(b->stream, &graph) == 0 && ok;
         if (!ok || cu->graph_instantiate(&exec, graph, 0) != 0) exec = NULL;
         if (graph) cu->graph_destroy(graph);
@@ -289,7 +321,8 @@ static tilus_status lap(rt_bench *b, void *exec, size_t n, double *ms) {
             rt_leave(c);
         }
     } else
-        for (size_t i = 0; s == TILUS_OK && i < n; i++) s = tilus_launch_prepared(b->plan[i % b->sets], b->stream);
+        for (size_t i = 0; s == TILUS_OK && i < n; i++)
+            s = tilus_launch_prepared(b->plan[i % b->sets], b->stream);
     if (s == TILUS_OK) s = tilus_event_record(c, b->to, b->stream);
     if (s == TILUS_OK) s = tilus_synchronize(c, b->stream);
     float t = 0;
@@ -319,7 +352,8 @@ static tilus_status measure(rt_bench *b, double seconds, double bound, double *u
     const size_t round = b->sets < 4 ? 4 : b->sets;
     tilus_status s = lap(b, NULL, round, &ms); // also the warming up
     if (s != TILUS_OK) return s;
-    size_t n = (size_t)(0.5 / (ms / (double)round + 1e-4)) + 1; // half a millisecond a sample, at least one round
+    size_t n = (size_t)(0.5 / (ms / (double)round + 1e-4)) +
+               1; // half a millisecond a sample, at least one round
     n = (n + b->sets - 1) / b->sets * b->sets;
     if (n > MAX_LAUNCHES) n = MAX_LAUNCHES;
     void *const exec = capture(b, n);
@@ -348,6 +382,7 @@ tilus_status rt_bench_time(rt_bench *b, tilus_kernel *k, double seconds, double 
     memset(b->plan, 0, sizeof b->plan);
     if (s == TILUS_OK) s = make_plans(b, k);
     if (s == TILUS_OK) s = measure(b, seconds, bound, us);
-    for (size_t i = MAX_SETS; i-- > 0;) tilus_plan_destroy(b->plan[i]); // the latest first: a kernel lists them so
+    for (size_t i = MAX_SETS; i-- > 0;)
+        tilus_plan_destroy(b->plan[i]); // the latest first: a kernel lists them so
     return s;
 }

@@ -31,6 +31,16 @@ kernel faulty[K: int](n: i32, x: global f32[n], y: global f32[n])
     store(y[0 +: 128], load(x[0 +: 128]) + 1.0);
 }
 
+// never ends, at one point
+kernel endless[K: int](n: i32, x: global f32[n], y: global f32[n])
+    tune { K in [0, 1, 2]; }
+    launch { grid = 1; warps = 1; }
+{
+    var i = 0;
+    const if K == 1 { while i < n { i = i - i % 2; } }
+    store(y[0 +: 32], load(x[0 +: 32]) + 1.0);
+}
+
 // no point fits the shape
 kernel picky[K: int](n: i32, x: global f32[n], y: global f32[n])
     requires n % (K * 7) == 0;
@@ -116,6 +126,13 @@ says out '1 timed, 1 failed'
 exits 0 $tune faulty n=300 $xy
 says out 'K=1  failed:'
 says out '1 known, 1 failed'
+for db in tune.sqlite none; do
+    exits 0 $tune endless n=300 $xy --timeout=3 --tune-db=$db
+    says out 'K=1  failed: does not end within 3 s'
+    says out '3 of 3 points fit'
+    says out '1 failed'
+    says out 'best K='
+done
 # a check that fails: nothing is kept
 exits 1 $tune wrong n=200 $xy --check='expect_equal(y, x * 5.0)'
 says err 'nothing is kept'
