@@ -240,7 +240,9 @@ static bool names_make(tilus_context *c, const char *name, const tilus_meta *met
     }
     if (n) memcpy(t->sorted, metas, n * sizeof *metas);
     qsort(t->sorted, n, sizeof *t->sorted, by_name);
-    char *at = t->text, *kat = k + sprintf(k, "%s", name);
+    const size_t length = strlen(name);
+    memcpy(k, name, length + 1);
+    char *at = t->text, *kat = k + length;
     for (size_t i = 0; i < n; i++) {
         t->define[i] = at;
         at += sprintf(at, "%s=%s", t->sorted[i].name, t->sorted[i].value) + 1;
