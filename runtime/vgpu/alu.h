@@ -99,9 +99,11 @@ static VGA_INLINE uint32_t vga_out32(float x, unsigned flags) {
 
 /// Halves by bit arithmetic, so that loops of them vectorise; the same as vm_decode and vm_encode.
 static VGA_INLINE float vga_f16(uint32_t h) {
-    const uint32_t mag = (h & 0x7fffu) << 13;
-    const float x = vga_f(mag) * 0x1p112f;
-    const uint32_t u = mag >= 0x7c00u << 13 ? mag | 0x7f800000u : vga_u(x);
+    const uint32_t mag = (h & 0x7fffu) << 13, normal = mag + (112u << 23);
+    // A subnormal: its digits below a power of two, which is taken away; slow numbers never occur.
+    const uint32_t tiny = vga_u(vga_f(mag + (113u << 23)) - 0x1p-14f);
+    uint32_t u = mag < 1u << 23 ? tiny : normal;
+    u = mag >= 0x7c00u << 13 ? mag | 0x7f800000u : u;
     return vga_f(u | (h & 0x8000u) << 16);
 }
 static VGA_INLINE uint32_t vga_to_f16(float f) {
@@ -120,6 +122,16 @@ static VGA_INLINE uint32_t vga_to_bf16(float f) {
     const uint32_t r = (u + 0x7fffu + (u >> 16 & 1)) >> 16;
     return (u & 0x7fffffffu) > 0x7f800000u ? VGA_NAN16 : r;
 }
+
+/// Eight-bit floats, scaled to the exponent range of f32; NaN apart.
+static VGA_INLINE float vga_e4m3(uint32_t x) {
+    const uint32_t mag = (x & 0x7f) << 20, normal = mag + (120u << 23);
+    const uint32_t tiny = vga_u(vga_f(mag + (121u << 23)) - 0x1p-6f);
+    uint32_t u = mag < 1u << 23 ? tiny : normal;
+    u = (x & 0x7f) == 0x7f ? 0x7fc00000u : u;
+    return vga_f(u | (x & 0x80) << 24);
+}
+static VGA_INLINE float vga_e5m2(uint32_t x) { return vga_f16((x & 0xff) << 8); }
 
 /// x + y where the result, if inexact, has an odd last bit: rounding it again to fewer bits (by two or
 /// more) is then as good as rounding once.
@@ -144,6 +156,27 @@ static VGA_INLINE float vga_float_odd(double x) {
 static VGA_INLINE float vga_fma_half(float x, float y, float z) {
     return vga_float_odd(vga_add_odd((double)x * (double)y, (double)z));
 }
+
+/// Vectors of the compiler, for what its loops do not find by themselves.
+typedef uint16_t vga_v8h __attribute__((vector_size(16)));
+typedef uint32_t vga_v4u __attribute__((vector_size(16)));
+#define VGA_LOAD(T, p) (*(const T *)memcpy(&(T){0}, (p), sizeof(T)))
+#define VGA_STORE(T, p, v)                                                                         \
+    do {                                                                                           \
+        const T v_ = (v);                                                                          \
+        memcpy((p), &v_, sizeof v_);                                                               \
+    } while (0)
+/// Transposes eight rows of eight halves.
+#define VGA_TRANSPOSE(x)                                                                           \
+    for (int pass_ = 0; pass_ < 3; pass_++) {                                                      \
+        vga_v8h y_[8];                                                                             \
+        for (int i_ = 0; i_ < 4; i_++) {                                                           \
+            y_[2 * i_] = __builtin_shufflevector((x)[i_], (x)[i_ + 4], 0, 8, 1, 9, 2, 10, 3, 11);  \
+            y_[2 * i_ + 1] =                                                                       \
+                __builtin_shufflevector((x)[i_], (x)[i_ + 4], 4, 12, 5, 13, 6, 14, 7, 15);         \
+        }                                                                                          \
+        for (int i_ = 0; i_ < 8; i_++) (x)[i_] = y_[i_];                                           \
+    }
 
 /// An executor of up to three f32 (or halves, in words); the expression may use the flags fl.
 #define VGA_F32(name, flags, expr)                                                                  \

@@ -359,12 +359,6 @@ VGA_FAST static enum vg_next ex_bf16x2_f32(vg_warp *w, const vg_inst *in, uint32
     return VG_NEXT;
 }
 
-/// Eight-bit floats by bit arithmetic: scaled to the exponent range of f32, NaN apart.
-static VGA_INLINE float e4m3(uint32_t x) {
-    const float m = vga_f((x & 0x7f) << 20) * 0x1p120f;
-    const uint32_t u = (x & 0x7f) == 0x7f ? 0x7fc00000u : vga_u(m);
-    return vga_f(u | (x & 0x80) << 24);
-}
 static VGA_INLINE uint32_t to_fp8(float f, unsigned m, uint32_t least, uint32_t most) {
     const uint32_t u = vga_u(f), mag = u & 0x7fffffffu, cut = 23 - m;
     const uint32_t bias = least - (1u << 23); // exponent field of what becomes exponent zero
@@ -388,7 +382,7 @@ static VGA_INLINE uint32_t to_e5m2(float f) {
     VGA_EXEC32(ex_##t##_f16, to_##t(vga_f16(a[l] >> 16)) << 8 | to_##t(vga_f16(a[l] & 0xffff)))
 TO_FP8(e4m3)
 TO_FP8(e5m2)
-VGA_EXEC32(ex_f16_e4m3, vga_to_f16(e4m3(a[l] >> 8 & 0xff)) << 16 | vga_to_f16(e4m3(a[l] & 0xff)))
+VGA_EXEC32(ex_f16_e4m3, vga_to_f16(vga_e4m3(a[l] >> 8 & 0xff)) << 16 | vga_to_f16(vga_e4m3(a[l] & 0xff)))
 static VGA_INLINE uint32_t f16_of_e5m2(uint32_t x) {
     return (x & 0x7f) > 0x7c ? VGA_NAN16 : x << 8;
 }

@@ -22,10 +22,6 @@ const vgm_elem *vgm_elem_of(int type) {
 /// A code of up to eight bits as a float; the e2m1 of mma lies in bits 2 to 5 of its byte.
 static float small_float(int type, uint32_t code) {
     switch (type) {
-    case PTX_e4m3:
-        return (float)vm_decode(T_f8e4m3, code);
-    case PTX_e5m2:
-        return (float)vm_decode(T_f8e5m2, code);
     case PTX_e2m3:
         return (float)vm_decode(T_f6e2m3, code & 63);
     case PTX_e3m2:
@@ -35,35 +31,55 @@ static float small_float(int type, uint32_t code) {
     }
 }
 
-/// Element i of 32 words, as the bits of a float or as an int.
-#define EACH(expr)                                                                                 \
-    for (int l = 0; l < 32; l++) out[l] = (expr);                                                  \
+/// The elements of 32 words in the order in which they lie, as the bits of floats or as ints.
+VGA_FAST static void decode_register(const uint32_t *a, const vgm_elem *t, uint32_t out[256]) {
+    const uint8_t *const c = (const uint8_t *)a;
+    const uint16_t *const h = (const uint16_t *)(const void *)a;
+#define EACH(n, expr)                                                                              \
+    for (int i = 0; i < (n); i++) out[i] = (expr);                                                 \
     break
-VGA_FAST static void decode_row(const uint32_t *a, const vgm_elem *t, uint32_t i,
-                                uint32_t out[32]) {
-    const uint32_t at = i * t->bits;
+#define NIBBLE(i) (a[(i) / 8] >> ((i) % 8 * 4) & 0xf)
     switch (t->type) {
     case PTX_f16:
-        EACH(vga_u(vga_f16(a[l] >> at & 0xffff)));
+        EACH(64, vga_u(vga_f16(h[i])));
     case PTX_bf16:
-        EACH((a[l] >> at & 0xffff) << 16);
+        EACH(64, (uint32_t)h[i] << 16);
     case PTX_tf32:
-        EACH(a[l] & 0xffffe000u);
+        EACH(32, a[i] & 0xffffe000u);
     case PTX_u8:
-        EACH(a[l] >> at & 0xff);
+        EACH(128, c[i]);
     case PTX_s8:
-        EACH((uint32_t)((int32_t)(a[l] << (24 - at)) >> 24));
+        EACH(128, (uint32_t)(int8_t)c[i]);
     case PTX_u4:
-        EACH(a[l] >> at & 0xf);
+        EACH(256, NIBBLE(i));
     case PTX_s4:
-        EACH((uint32_t)((int32_t)(a[l] << (28 - at)) >> 28));
+        EACH(256, (NIBBLE(i) ^ 8) - 8);
+    case PTX_e4m3:
+        EACH(128, vga_u(vga_e4m3(c[i])));
+    case PTX_e5m2:
+        EACH(128, vga_u(vga_e5m2(c[i])));
     case PTX_b1:
-        EACH(a[l]);
+        EACH(32, a[i]);
     default:
-        EACH(vga_u(small_float(t->type, a[l] >> at & 0xff)));
+        EACH(128, vga_u(small_float(t->type, c[i])));
+    }
+#undef EACH
+}
+
+/// A register of halves is eight rows of eight of them; they become columns.
+VGA_FAST static void gather_halves(const uint32_t *a, bool bf, float *out, uint32_t cs) {
+    vga_v8h x[8];
+    for (int g = 0; g < 8; g++) x[g] = VGA_LOAD(vga_v8h, a + 4 * g);
+    VGA_TRANSPOSE(x)
+    uint16_t h[64];
+    memcpy(h, x, sizeof h);
+    for (uint32_t g = 0; g < 8; g++, out += cs) {
+        if (bf)
+            for (int i = 0; i < 8; i++) out[i] = vga_bf16(h[8 * g + (uint32_t)i]);
+        else
+            for (int i = 0; i < 8; i++) out[i] = vga_f16(h[8 * g + (uint32_t)i]);
     }
 }
-#undef EACH
 
 void vgm_gather(vg_warp *w, const vg_row *rows, uint32_t n, uint32_t mr, const vgm_elem *t,
                 void *out, uint32_t rs, uint32_t cs) {
@@ -78,14 +94,18 @@ void vgm_gather(vg_warp *w, const vg_row *rows, uint32_t n, uint32_t mr, const v
                 o[(row + l / 4) * rs + (col + l % 4) * cs] = vga_d(a[l]);
             continue;
         }
-        uint32_t v[32];
-        for (uint32_t i = 0; i < e; i++) {
-            decode_row(VG_ROW32(w, rows[r]), t, i, v);
-            uint32_t *o = (uint32_t *)out + row * rs + (col + i) * cs;
-            const uint32_t step = e * cs;
-            for (uint32_t g = 0; g < 32; g += 4, o += rs)
-                o[0] = v[g], o[step] = v[g + 1], o[2 * step] = v[g + 2], o[3 * step] = v[g + 3];
+        if (t->bits == 16 && rs == 1) {
+            gather_halves(VG_ROW32(w, rows[r]), t->type == PTX_bf16,
+                          (float *)out + row + col * cs, cs);
+            continue;
         }
+        // Row g of the block is 4e neighbours.
+        uint32_t v[256], *const o = (uint32_t *)out + row * rs + col * cs;
+        const uint32_t length = 4 * e;
+        decode_register(VG_ROW32(w, rows[r]), t, v);
+        for (uint32_t g = 0; g < 8 && cs == 1; g++) memcpy(o + g * rs, v + g * length, length * 4);
+        for (uint32_t i = 0; i < length && cs != 1; i++)
+            for (uint32_t g = 0; g < 8; g++) o[g * rs + i * cs] = v[g * length + i];
     }
 }
 
@@ -93,18 +113,25 @@ void vgm_gather_result(vg_warp *w, const vg_row *rows, uint32_t m, uint32_t n, i
                        void *out) {
     const uint32_t mr = m / 8, blocks = mr * (n / 8);
     for (uint32_t b = 0; b < blocks; b++) {
+        if (type == PTX_f32 || type == PTX_s32) {
+            const uint32_t *const x = VG_ROW32(w, rows[2 * b]), *const y = VG_ROW32(w, rows[2 * b + 1]);
+            uint32_t *o = (uint32_t *)out + b % mr * 8 * n + b / mr * 8;
+            for (uint32_t g = 0; g < 32; g += 4, o += n) {
+                const vga_v4u p = VGA_LOAD(vga_v4u, x + g), q = VGA_LOAD(vga_v4u, y + g);
+                VGA_STORE(vga_v4u, o, __builtin_shufflevector(p, q, 0, 4, 1, 5));
+                VGA_STORE(vga_v4u, o + 4, __builtin_shufflevector(p, q, 2, 6, 3, 7));
+            }
+            continue;
+        }
         for (uint32_t l = 0; l < 32; l++) {
             const uint32_t at = (b % mr * 8 + l / 4) * n + b / mr * 8 + l % 4 * 2;
             if (type == PTX_f16) {
                 const uint32_t v = VG_ROW32(w, rows[b])[l];
                 ((float *)out)[at] = vga_f16(v & 0xffff);
                 ((float *)out)[at + 1] = vga_f16(v >> 16);
-            } else if (type == PTX_f64) {
-                for (uint32_t i = 0; i < 2; i++)
-                    ((double *)out)[at + i] = VG_ROWF64(w, rows[2 * b + i])[l];
             } else {
                 for (uint32_t i = 0; i < 2; i++)
-                    ((uint32_t *)out)[at + i] = VG_ROW32(w, rows[2 * b + i])[l];
+                    ((double *)out)[at + i] = VG_ROWF64(w, rows[2 * b + i])[l];
             }
         }
     }
@@ -114,6 +141,16 @@ void vgm_scatter_result(vg_warp *w, const vg_row *rows, uint32_t m, uint32_t n, 
                         uint32_t mask, const void *in) {
     const uint32_t mr = m / 8, blocks = mr * (n / 8);
     for (uint32_t b = 0; b < blocks; b++) {
+        if (mask == VGA_ALL && (type == PTX_f32 || type == PTX_s32)) {
+            uint32_t *const x = VG_ROW32(w, rows[2 * b]), *const y = VG_ROW32(w, rows[2 * b + 1]);
+            const uint32_t *v = (const uint32_t *)in + b % mr * 8 * n + b / mr * 8;
+            for (uint32_t g = 0; g < 32; g += 4, v += n) {
+                const vga_v4u p = VGA_LOAD(vga_v4u, v), q = VGA_LOAD(vga_v4u, v + 4);
+                VGA_STORE(vga_v4u, x + g, __builtin_shufflevector(p, q, 0, 2, 4, 6));
+                VGA_STORE(vga_v4u, y + g, __builtin_shufflevector(p, q, 1, 3, 5, 7));
+            }
+            continue;
+        }
         for (uint32_t l = 0; l < 32; l++) {
             if (!(mask & vga_bit[l])) continue;
             const uint32_t at = (b % mr * 8 + l / 4) * n + b / mr * 8 + l % 4 * 2;
@@ -134,41 +171,43 @@ void vgm_scatter_result(vg_warp *w, const vg_row *rows, uint32_t m, uint32_t n, 
 // ---- products -----------------------------------------------------------------------------------
 // b is stored k x n, so that the inner loops run over eight neighbouring results.
 
-/// Four rows of A times eight columns of B at once.
-#define PRODUCT(name, T, out)                                                                      \
+typedef float v8f __attribute__((vector_size(32), aligned(32)));
+typedef uint32_t v8u __attribute__((vector_size(32), aligned(32)));
+
+/// Eight rows of A times eight columns of B at once; the arrays are aligned.
+#define PRODUCT(name, T, V, out)                                                                   \
     VGA_FAST static void name(const vgm_product *p, const T *restrict a, const T *restrict b,      \
                               T *restrict c) {                                                     \
         const uint32_t n = p->n, depth = p->k;                                                     \
-        for (uint32_t i = 0; i < p->m; i += 4) {                                                   \
-            for (uint32_t j0 = 0; j0 < n; j0 += 8) {                                               \
-                T s0[8], s1[8], s2[8], s3[8];                                                      \
-                T *const o = c + i * n + j0;                                                       \
-                const T *const x = a + i * depth;                                                  \
-                for (uint32_t j = 0; j < 8; j++)                                                   \
-                    s0[j] = o[j], s1[j] = o[n + j], s2[j] = o[2 * n + j], s3[j] = o[3 * n + j];    \
+        for (uint32_t i = 0; i < p->m; i += 8)                                                     \
+            for (uint32_t j = 0; j < n; j += 8) {                                                  \
+                V s[8];                                                                            \
+                for (uint32_t r = 0; r < 8; r++)                                                   \
+                    s[r] = *(const V *)(const void *)(c + (i + r) * n + j);                        \
                 for (uint32_t k = 0; k < depth; k++) {                                             \
-                    const T *const y = b + k * n + j0;                                             \
-                    const T x0 = x[k], x1 = x[depth + k], x2 = x[2 * depth + k],                   \
-                            x3 = x[3 * depth + k];                                                 \
-                    for (uint32_t j = 0; j < 8; j++) {                                             \
-                        s0[j] += x0 * y[j];                                                        \
-                        s1[j] += x1 * y[j];                                                        \
-                        s2[j] += x2 * y[j];                                                        \
-                        s3[j] += x3 * y[j];                                                        \
-                    }                                                                              \
+                    const V y = *(const V *)(const void *)(b + k * n + j);                         \
+                    const T *const x = a + i * depth + k;                                          \
+                    UNROLL for (uint32_t r = 0; r < 8; r++) s[r] += x[r * depth] * y;              \
                 }                                                                                  \
-                for (uint32_t j = 0; j < 8; j++)                                                   \
-                    o[j] = out(s0[j]), o[n + j] = out(s1[j]), o[2 * n + j] = out(s2[j]),           \
-                    o[3 * n + j] = out(s3[j]);                                                     \
+                for (uint32_t r = 0; r < 8; r++) {                                                 \
+                    out(s[r]);                                                                     \
+                    *(V *)(void *)(c + (i + r) * n + j) = s[r];                                    \
+                }                                                                                  \
             }                                                                                      \
-        }                                                                                          \
     }
-static VGA_INLINE float nan_made(float x) {
-    return x != x ? vga_f(VGA_NAN32) : x;
-}
-PRODUCT(product_f32, float, nan_made)
-#define SAME(x) (x)
-PRODUCT(product_u32, uint32_t, SAME)
+#if defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
+#define NAN_MADE(x)                                                                                \
+    do {                                                                                           \
+        const v8u not_ = (v8u)((x) != (x));                                                        \
+        (x) = (v8f)(((v8u)(x) & ~not_) | (not_ & VGA_NAN32));                                      \
+    } while (0)
+#define SAME(x) (void)(x)
+PRODUCT(product_f32, float, v8f, NAN_MADE)
+PRODUCT(product_u32, uint32_t, v8u, SAME)
 VGA_FAST static void product_f64(const vgm_product *p, const double *a, const double *b,
                                  double *c) {
     for (uint32_t i = 0; i < p->m; i++) {
@@ -274,16 +313,12 @@ const vg_row *vgm_registers(vg_decoder *d, const ptx_opnd *o, uint32_t n, unsign
 // ---------------------------------------------------------------- Matrix i is eight rows of 16
 // bytes at the addresses of lanes 8i to 8i + 7. sub2: transposed.
 
-/// Word of lane l in a matrix of eight rows of eight halves, as it lies or transposed.
-static uint32_t fragment(const uint16_t m[8][8], uint32_t l, bool transposed) {
-    const uint32_t r = l / 4, c = l % 4 * 2;
-    return transposed ? m[c][r] | (uint32_t)m[c + 1][r] << 16
-                      : m[r][c] | (uint32_t)m[r][c + 1] << 16;
-}
-static void unfragment(uint16_t m[8][8], uint32_t l, bool transposed, uint32_t v) {
-    const uint32_t r = l / 4, c = l % 4 * 2;
-    *(transposed ? &m[c][r] : &m[r][c]) = (uint16_t)v;
-    *(transposed ? &m[c + 1][r] : &m[r][c + 1]) = (uint16_t)(v >> 16);
+/// A register of all lanes is the matrix, row by row.
+static void write_register(uint32_t *d, uint32_t mask, vga_v8h x[8], bool transposed) {
+    uint32_t word[32];
+    if (transposed) VGA_TRANSPOSE(x)
+    memcpy(mask == VGA_ALL ? d : word, x, sizeof word);
+    if (mask != VGA_ALL) VGA_EACH(d, mask, uint32_t, word[l]);
 }
 
 static bool row_addresses(vg_warp *w, const vg_inst *in, int use, vg_accessed *x) {
@@ -314,10 +349,9 @@ static enum vg_next ex_ldmatrix(vg_warp *w, const vg_inst *in, uint32_t mask) {
     vg_accessed x;
     if (!row_addresses(w, in, VG_READ, &x)) return VG_STOP;
     for (uint32_t i = 0; i < in->nrows; i++) {
-        uint16_t m[8][8];
-        for (uint32_t r = 0; r < 8; r++) memcpy(m[r], (const void *)x.host[8 * i + r], 16);
-        uint32_t *const d = VG_ROW32(w, in->rows[i]);
-        VGA_EACH(d, mask, uint32_t, fragment((const uint16_t(*)[8])m, (uint32_t)l, in->sub2));
+        vga_v8h m[8];
+        for (uint32_t r = 0; r < 8; r++) m[r] = VGA_LOAD(vga_v8h, (const void *)x.host[8 * i + r]);
+        write_register(VG_ROW32(w, in->rows[i]), mask, m, in->sub2);
     }
     return VG_NEXT;
 }
@@ -327,18 +361,18 @@ static enum vg_next ex_stmatrix(vg_warp *w, const vg_inst *in, uint32_t mask) {
     (void)mask;
     if (!row_addresses(w, in, VG_WRITE, &x)) return VG_STOP;
     for (uint32_t i = 0; i < in->nrows; i++) {
-        uint16_t m[8][8];
-        for (uint32_t l = 0; l < 32; l++) unfragment(m, l, in->sub2, VG_ROW32(w, in->rows[i])[l]);
-        for (uint32_t r = 0; r < 8; r++) memcpy((void *)x.host[8 * i + r], m[r], 16);
+        vga_v8h m[8];
+        memcpy(m, VG_ROW32(w, in->rows[i]), sizeof m);
+        if (in->sub2) VGA_TRANSPOSE(m)
+        for (uint32_t r = 0; r < 8; r++) memcpy((void *)x.host[8 * i + r], &m[r], 16);
     }
     return VG_NEXT;
 }
 
 static enum vg_next ex_movmatrix(vg_warp *w, const vg_inst *in, uint32_t mask) {
-    uint16_t m[8][8];
-    for (uint32_t l = 0; l < 32; l++) unfragment(m, l, false, VG_ROW32(w, in->s[0])[l]);
-    uint32_t *const d = VG_ROW32(w, in->d[0]);
-    VGA_EACH(d, mask, uint32_t, fragment((const uint16_t(*)[8])m, (uint32_t)l, true));
+    vga_v8h m[8];
+    memcpy(m, VG_ROW32(w, in->s[0]), sizeof m);
+    write_register(VG_ROW32(w, in->d[0]), mask, m, true);
     return VG_NEXT;
 }
 

@@ -18,36 +18,41 @@ static enum vg_next together(vg_warp *w, const vg_inst *in, vg_row members, uint
 
 enum { UP, DOWN, BFLY, IDX };
 
-static enum vg_next ex_shfl(vg_warp *w, const vg_inst *in, uint32_t mask) {
+/// Whom each lane reads, itself if that is out of range; bits of the lanes where it is not.
+VGA_FAST static uint32_t partners(unsigned mode, const uint32_t *b, const uint32_t *c, uint32_t from[32]) {
+    uint32_t p = 0;
+#define PARTNERS(expr, within)                                                                     \
+    for (int32_t l = 0; l < 32; l++) {                                                             \
+        const int32_t by = (int32_t)(b[l] & 31), segment = (int32_t)(c[l] >> 8 & 31);              \
+        const int32_t lo = l & segment, hi = lo | ((int32_t)(c[l] & 31) & ~segment);               \
+        const int32_t j = (expr);                                                                  \
+        const bool ok = j within hi;                                                               \
+        from[l] = (uint32_t)(ok ? j & 31 : l);                                                     \
+        p |= ok ? vga_bit[l] : 0;                                                                  \
+        (void)by, (void)lo;                                                                        \
+    }                                                                                              \
+    break
+    switch (mode) {
+    case UP:
+        PARTNERS(l - by, >=);
+    case DOWN:
+        PARTNERS(l + by, <=);
+    case BFLY:
+        PARTNERS(l ^ by, <=);
+    default:
+        PARTNERS(lo | (by & ~segment), <=);
+    }
+    return p;
+}
+
+VGA_FAST static enum vg_next ex_shfl(vg_warp *w, const vg_inst *in, uint32_t mask) {
     const enum vg_next n = together(w, in, in->s[3], &mask);
     if (n != VG_NEXT) return n;
-    const uint32_t *const b = VG_ROW32(w, in->s[1]), *const c = VG_ROW32(w, in->s[2]);
-    uint32_t *const d = VG_ROW32(w, in->d[0]);
-    uint32_t a[32], p = 0;
+    uint32_t a[32], from[32];
+    const uint32_t p = partners(in->sub, VG_ROW32(w, in->s[1]), VG_ROW32(w, in->s[2]), from);
     memcpy(a, VG_ROW32(w, in->s[0]), sizeof a);
-    for (uint32_t l = 0; l < 32; l++) {
-        const uint32_t by = b[l] & 31, clamp = c[l] & 31, segment = c[l] >> 8 & 31;
-        const uint32_t lo = l & segment, hi = lo | (clamp & ~segment);
-        int32_t j;
-        bool in_range;
-        switch (in->sub) {
-        case UP:
-            j = (int32_t)l - (int32_t)by, in_range = j >= (int32_t)hi;
-            break;
-        case DOWN:
-            j = (int32_t)(l + by), in_range = j <= (int32_t)hi;
-            break;
-        case BFLY:
-            j = (int32_t)(l ^ by), in_range = j <= (int32_t)hi;
-            break;
-        default:
-            j = (int32_t)(lo | (by & ~segment)), in_range = j <= (int32_t)hi;
-            break;
-        }
-        if (!in_range) j = (int32_t)l;
-        p |= in_range ? vga_bit[l] : 0;
-        if (mask & vga_bit[l]) d[l] = a[j & 31];
-    }
+    uint32_t *const d = VG_ROW32(w, in->d[0]);
+    VGA_EACH(d, mask, uint32_t, a[from[l]]);
     vga_set_pred(w, in->d[1], mask, p);
     return VG_NEXT;
 }

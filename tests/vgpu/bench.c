@@ -16,6 +16,7 @@
     "mov.u32 %r1, %tid.x; mov.u32 %r2, %ctaid.x; mad.lo.u32 %r3, %r2, 256, %r1; mul.wide.u32 %rd1, %r3, 4;\n" \
     "ld.param.u64 %rd2, [out]; add.s64 %rd2, %rd2, %rd1; ld.param.u32 %r4, [n]; mov.u32 %r5, 0; mov.u32 %r6, %r1;\n" \
     "cvt.rn.f32.u32 %f1, %r1; mov.f32 %f2, 0f3f800347; mov.f32 %f3, %f1; mov.u32 %r20, sh; mad.lo.u32 %r20, %r1, 4, %r20; mov.u32 %r9, 1;\n" \
+    "and.b32 %r21, %r1, 31; mul.lo.u32 %r21, %r21, 16; mov.u32 %r7, sh; add.u32 %r21, %r21, %r7; mov.u32 %r7, 0x3c003c00;\n"   \
     "L:\n"
 #define TAIL                                                                                       \
     "add.u32 %r5, %r5, 1; setp.lt.u32 %p1, %r5, %r4; @%p1 bra L;\n"                                \
@@ -33,6 +34,16 @@ static const struct {
     {"barrier", "bar.sync 0; add.u32 %r6, %r6, %r5;\n", 5},
     {"divergent branch", "and.b32 %r7, %r1, 1; setp.eq.u32 %p2, %r7, 0; @%p2 bra A; add.u32 %r6, %r6, 1; A: xor.b32 %r6, %r6, %r5;\n", 8},
     {"call", "{ .param .b32 a; .param .b32 b; st.param.b32 [a], %r6; call (b), f, (a); ld.param.b32 %r6, [b]; }\n", 10},
+    {"fma.f16x2", "fma.rn.f16x2 %r6, %r6, %r7, %r1;\n", 4},
+    {"mul.f16x2", "mul.rn.f16x2 %r6, %r6, %r7;\n", 4},
+    {"shfl", "shfl.sync.bfly.b32 %r6, %r6, 1, 31, -1;\n", 4},
+    {"cvt.f16x2", "cvt.rn.f16x2.f32 %r6, %f3, %f2;\n", 4},
+    {"prmt", "prmt.b32 %r6, %r6, %r7, %r1;\n", 4},
+    {"ldmatrix.trans", "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%r10, %r11, %r12, %r13}, [%r21];\n", 4},
+    {"mma f16", "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%f5, %f6, %f7, %f8}, {%r10, %r11, %r12, %r13}, {%r6, %r7}, {%f5, %f6, %f7, %f8};\n", 4},
+    {"mma bf16", "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%f5, %f6, %f7, %f8}, {%r10, %r11, %r12, %r13}, {%r6, %r7}, {%f5, %f6, %f7, %f8};\n", 4},
+    {"mma s8", "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%r14, %r15, %r16, %r17}, {%r10, %r11, %r12, %r13}, {%r6, %r7}, {%r14, %r15, %r16, %r17};\n", 4},
+    {"mma e4m3", "mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 {%f5, %f6, %f7, %f8}, {%r10, %r11, %r12, %r13}, {%r6, %r7}, {%f5, %f6, %f7, %f8};\n", 4},
     {"atomic", "atom.shared.add.u32 %r7, [%r20], %r5;\n", 4},
 };
 
@@ -60,7 +71,8 @@ int main(int argc, char **argv) {
         clock_gettime(CLOCK_MONOTONIC, &b);
         if (s != VG_OK) fprintf(stderr, "%s: %s\n", rows[i].name, vg_error(g));
         const double seconds = (double)(b.tv_sec - a.tv_sec) + 1e-9 * (double)(b.tv_nsec - a.tv_nsec);
-        printf("%-20s %8.0f million thread-instructions/s\n", rows[i].name, 1e-6 * grid * block * (double)n * rows[i].insts / seconds);
+        printf("%-20s %8.0f million thread-instructions/s, %6.0f ns a warp's iteration\n", rows[i].name,
+               1e-6 * grid * block * (double)n * rows[i].insts / seconds, 1e9 * seconds * 32 / ((double)grid * block * n));
         vg_destroy(g);
     }
     return 0;
