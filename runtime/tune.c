@@ -192,6 +192,22 @@ static void tell(search *s, const point *p) {
     if (s->par->progress) s->par->progress(s->par->user, &p->pub, s->done, s->n);
 }
 
+/// What recall() reads again. The note of a point that was timed is not empty if the assembler
+/// warned.
+static void store(search *s, const point *p) {
+    const bool timed = p->pub.state == TILUS_TUNE_TIMED;
+    const char *const prefix = p->pub.state == TILUS_TUNE_EXCLUDED ? "excluded: "
+                               : p->pub.state == TILUS_TUNE_WRONG  ? "wrong: "
+                               : timed && p->pub.advisory          ? "the assembler warns"
+                                                                   : "";
+    const rt_tune_known k = {.values = p->pub.values,
+                             .cost = timed ? p->pub.cost : -1,
+                             .registers = p->pub.registers,
+                             .spill = p->pub.spill_bytes,
+                             .note = vm_format(s->x->comp->arena, "%s%s", prefix, p->pub.reason)};
+    rt_tuner_put(s->c->tuner, s->key, &k);
+}
+
 /// A point is dealt with: counted, stored, told.
 static void settle(search *s, point *p, tilus_tune_state state, const char *reason) {
     p->step = DONE;
@@ -208,16 +224,7 @@ static void settle(search *s, point *p, tilus_tune_state state, const char *reas
                              [TILUS_TUNE_FAILED] = &s->out->failed,
                              [TILUS_TUNE_WRONG] = &s->out->wrong};
     ++*count[state];
-    const char *const prefix = state == TILUS_TUNE_EXCLUDED ? "excluded: "
-                               : state == TILUS_TUNE_WRONG  ? "wrong: "
-                                                            : "";
-    const rt_tune_known known = {.values = p->pub.values,
-                                 .cost = state == TILUS_TUNE_TIMED ? p->pub.cost : -1,
-                                 .registers = p->pub.registers,
-                                 .spill = p->pub.spill_bytes,
-                                 .note =
-                                     vm_format(s->x->comp->arena, "%s%s", prefix, p->pub.reason)};
-    rt_tuner_put(s->c->tuner, s->key, &known);
+    store(s, p);
     tell(s, p);
 }
 
@@ -240,6 +247,7 @@ static void recall(search *s, const rt_tune_known *k) {
     p->pub.state = TILUS_TUNE_KNOWN;
     s->done++;
     if (k->cost >= 0) {
+        p->pub.advisory = *k->note != 0;
         s->out->known++;
         return;
     }
@@ -463,12 +471,7 @@ static tilus_status final_round(search *s) {
         const tilus_status st = rt_bench_time(s->bench, top[k]->kernel, 2 * seconds, 0, &us);
         if (st != TILUS_OK) return st;
         top[k]->pub.cost = us;
-        rt_tuner_put(s->c->tuner, s->key,
-                     &(rt_tune_known){.values = top[k]->pub.values,
-                                      .cost = us,
-                                      .registers = top[k]->pub.registers,
-                                      .spill = top[k]->pub.spill_bytes,
-                                      .note = ""});
+        store(s, top[k]);
     }
     return TILUS_OK;
 }

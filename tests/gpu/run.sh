@@ -17,6 +17,9 @@ command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version -
 step programs "$tilusc" test programs --on=cuda
 step instructions "$tilusc" test tests/diff tests/roles --on=cuda
 step language "$tilusc" test tests/lang tests/golden/language --on=cuda
+step tune "$tilusc" tune --on=cuda --tune-db=none programs/matmul.tvm matmul --each=m=16,500 n=1024 k=1024 \
+    'a=random(f16[m, k], seed = 1)' 'b=random(f16[k, n], seed = 2)' 'c=full(f16[m, n], NAN)' \
+    --check='expect_close(c, ref.matmul(a, b), rtol = 2e-3)'
 step torch python3 tests/gpu/torch_launch.py
 [ -z "${3:-}" ] || step launch "$3"
 if command -v compute-sanitizer >/dev/null; then
