@@ -270,6 +270,12 @@ static void make(ir_op *op, void *user) {
         }
     shape x;
     if (!choose(m, op, sv, &sa, &ga, sa.root->res[0]->type.shared, &x)) return;
+    const int64_t unit = 128 / (int64_t)vm_mem_bits(gv->type.elem);
+    if (!multiple(&ga, x.dim[0], unit)) { // the H200 takes nothing else
+        refuse(m, op, vm_format(m->arena, "add 'requires' or 'assume' that it is a multiple of %lld", (long long)unit),
+               "dimension %d of the box of '%s' may not begin on 16 bytes: tensor copies need that", x.dim[0], name_of(ga.root));
+        return;
+    }
     const int64_t map = recipe(m, op, ga.root, &x);
     if (map < 0) return;
     int32_t box[MAP_RANK], dims[MAP_RANK];

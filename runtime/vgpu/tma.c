@@ -213,6 +213,10 @@ static bool issue(vg_warp *w, const vg_inst *in, uint32_t l, vg_bulk *o) {
     for (uint32_t i = 0; x->im2col && i + 2 < t->rank; i++)
         if (x->offset[i] != VG_NO_ROW)
             o->offset[i] = (int32_t)(VG_ROW32(w, x->offset[i])[l] & 0xffff);
+    if (!t->im2col && (int64_t)o->at[0] * t->bytes % 16) { // measured on an H200; the ISA does not say it
+        vg_fail(w, in, l, VG_ILLEGAL_INSTRUCTION, "the first coordinate, %d, does not lie on 16 bytes", o->at[0]);
+        return false;
+    }
     o->bytes = t->total;
     o->red = x->red;
     o->type = t->type;

@@ -151,6 +151,7 @@ static void draw_tensor(tensor *t, bool loads) {
         }
         t->dim[i] = i ? 1 + below(i == 1 ? 24 : 5) : 1 + below(t->box[0] * 2);
         t->at[i] = (int32_t)below((unsigned)t->dim[i] + 6) - 3;
+        if (i == 0) t->at[i] = t->at[i] * (int)e.bytes / 16 * 16 / (int)e.bytes; // on 16 bytes
         if (i == 0)
             extent = ((unsigned)t->dim[0] * e.bytes + 15 + 16 * below(3)) / 16 * 16;
         else {
@@ -422,7 +423,7 @@ static void reductions_to_global(void **state) {
                      .stride = {r->bytes, 64},
                      .box = {64 / r->bytes, 4},
                      .step = {1, 1},
-                     .at = {-3, 6}};
+                     .at = {-16 / (int)r->bytes, 6}};
         vt_text(text, sizeof text,
                 PROLOGUE "cp.reduce.async.bulk.tensor.2d.global.shared::cta.$0.tile.bulk_group "
                          "[%rd5, {%r10, %r11}], [%r3];\n" GROUP EPILOGUE,
@@ -627,6 +628,8 @@ static const mistake mistakes[] = {
                      "2;\ncp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_"
                      "tx::bytes.multicast::cluster"
                      " [%r3], [%rd5, {%r10, %r11}], [%r2], %h1;\n"},
+    {"does not lie on 16 bytes", "mov.u32 %r10, 1;\ncp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group "
+                                 "[%rd5, {%r10, %r11}], [%r3];\n" GROUP},
     {"as many coordinates", "cp.async.bulk.prefetch.tensor.2d.L2.global.tile [%rd5, {%r10}];\n"},
     {"im2col needs 3", "cp.async.bulk.prefetch.tensor.2d.L2.global.im2col [%rd5, {%r10, %r11}];\n"},
     {"takes 1 offset",
