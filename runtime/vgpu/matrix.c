@@ -66,21 +66,6 @@ VGA_FAST static void decode_register(const uint32_t *a, const vgm_elem *t, uint3
 #undef EACH
 }
 
-/// A register of halves is eight rows of eight of them; they become columns.
-VGA_FAST static void gather_halves(const uint32_t *a, bool bf, float *out, uint32_t cs) {
-    vga_v8h x[8];
-    for (int g = 0; g < 8; g++) x[g] = VGA_LOAD(vga_v8h, a + 4 * g);
-    VGA_TRANSPOSE(x)
-    uint16_t h[64];
-    memcpy(h, x, sizeof h);
-    for (uint32_t g = 0; g < 8; g++, out += cs) {
-        if (bf)
-            for (int i = 0; i < 8; i++) out[i] = vga_bf16(h[8 * g + (uint32_t)i]);
-        else
-            for (int i = 0; i < 8; i++) out[i] = vga_f16(h[8 * g + (uint32_t)i]);
-    }
-}
-
 void vgm_gather(vg_warp *w, const vg_row *rows, uint32_t n, uint32_t mr, const vgm_elem *t,
                 void *out, uint32_t rs, uint32_t cs) {
     // Bits stay packed: a word is one element of 32.
@@ -94,18 +79,27 @@ void vgm_gather(vg_warp *w, const vg_row *rows, uint32_t n, uint32_t mr, const v
                 o[(row + l / 4) * rs + (col + l % 4) * cs] = vga_d(a[l]);
             continue;
         }
-        if (t->bits == 16 && rs == 1) {
-            gather_halves(VG_ROW32(w, rows[r]), t->type == PTX_bf16,
-                          (float *)out + row + col * cs, cs);
-            continue;
-        }
-        // Row g of the block is 4e neighbours.
+        // Row g of the block is 4e neighbours, a column of the result if cs is not 1.
         uint32_t v[256], *const o = (uint32_t *)out + row * rs + col * cs;
+        const uint32_t *from = VG_ROW32(w, rows[r]);
         const uint32_t length = 4 * e;
-        decode_register(VG_ROW32(w, rows[r]), t, v);
-        for (uint32_t g = 0; g < 8 && cs == 1; g++) memcpy(o + g * rs, v + g * length, length * 4);
-        for (uint32_t i = 0; i < length && cs != 1; i++)
-            for (uint32_t g = 0; g < 8; g++) o[g * rs + i * cs] = v[g * length + i];
+        const bool halves = t->bits == 16 && rs == 1;
+        vga_v8h x[8];
+        if (halves) {
+            memcpy(x, from, sizeof x);
+            VGA_TRANSPOSE(x)
+            from = (const uint32_t *)(const void *)x;
+        }
+        decode_register(from, t, v);
+        if (cs == 1 || halves) {
+            for (uint32_t g = 0; g < 8; g++)
+                for (uint32_t i = 0; i < length; i += 4)
+                    VGA_STORE(vga_v4u, o + g * (halves ? cs : rs) + i,
+                              VGA_LOAD(vga_v4u, v + g * length + i));
+        } else {
+            for (uint32_t i = 0; i < length; i++)
+                for (uint32_t g = 0; g < 8; g++) o[g * rs + i * cs] = v[g * length + i];
+        }
     }
 }
 

@@ -47,6 +47,29 @@ static const struct {
     {"atomic", "atom.shared.add.u32 %r7, [%r20], %r5;\n", 4},
 };
 
+/// Wall time of launches that do next to nothing, with a worker for each processor.
+static bool launches(unsigned grid) {
+    vg_gpu *g;
+    if (vg_create(&(vg_options){.threads = 0}, &g) != VG_OK) return false;
+    char text[4000];
+    snprintf(text, sizeof text, "%s%s", HEAD, TAIL);
+    ptx_error e;
+    vg_module *const m = vg_load(g, text, strlen(text), &e);
+    uint64_t out;
+    if (!m || vg_alloc(g, grid * 256 * 4, &out) != VG_OK) return false;
+    unsigned one = 1;
+    void *params[] = {&out, &one};
+    const int n = 1000;
+    struct timespec a, b;
+    clock_gettime(CLOCK_MONOTONIC, &a);
+    for (int i = 0; i < n; i++)
+        vg_launch(g, vg_function(m, "k"), &(vg_launch_config){.grid = {grid, 1, 1}, .block = {256, 1, 1}, .params = params});
+    clock_gettime(CLOCK_MONOTONIC, &b);
+    printf("a launch of %2u blocks %8.1f us\n", grid, ((double)(b.tv_sec - a.tv_sec) * 1e9 + (double)(b.tv_nsec - a.tv_nsec)) / n / 1000);
+    vg_destroy(g);
+    return true;
+}
+
 int main(int argc, char **argv) {
     const unsigned grid = 8, block = 256, n = argc > 1 ? (unsigned)atoi(argv[1]) : 2000;
     const bool sanitize = argc > 2 && strcmp(argv[2], "sanitize") == 0, profile = argc > 2 && strcmp(argv[2], "profile") == 0;
@@ -66,14 +89,16 @@ int main(int argc, char **argv) {
         unsigned iterations = n;
         void *params[] = {&out, &iterations};
         struct timespec a, b;
-        clock_gettime(CLOCK_MONOTONIC, &a);
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &a);
         const enum vg_status s = vg_launch(g, vg_function(m, "k"), &(vg_launch_config){.grid = {grid, 1, 1}, .block = {block, 1, 1}, .params = params});
-        clock_gettime(CLOCK_MONOTONIC, &b);
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &b);
         if (s != VG_OK) fprintf(stderr, "%s: %s\n", rows[i].name, vg_error(g));
         const double seconds = (double)(b.tv_sec - a.tv_sec) + 1e-9 * (double)(b.tv_nsec - a.tv_nsec);
         printf("%-20s %8.0f million thread-instructions/s, %6.0f ns a warp's iteration\n", rows[i].name,
                1e-6 * grid * block * (double)n * rows[i].insts / seconds, 1e9 * seconds * 32 / ((double)grid * block * n));
         vg_destroy(g);
     }
+    for (unsigned blocks = 1; blocks <= 16; blocks *= 4)
+        if (!launches(blocks)) return 1;
     return 0;
 }
