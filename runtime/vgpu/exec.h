@@ -273,6 +273,9 @@ struct vg_run {
     atomic_ullong next_cluster; // not started yet
     atomic_ullong steps;        // warp instructions
     atomic_uint moving;         // workers that do more than wait
+    vg_worker *worker;          // nworkers of them; the launch's own thread is the first
+    void *thread;               // pthread_t of each
+    uint32_t nworkers, started; // written by the first alone
     uint32_t resident_limit;    // clusters a worker may hold
     atomic_int status;          // enum vg_status of the first failure
     atomic_bool stop;

@@ -18,7 +18,8 @@ enum {
     SM_THREADS = 2048,
     SM_BLOCKS = 32,
     RELEASE_AFTER = 64,         // turns without progress before lanes are let go on alone
-    MAX_WORKERS = 256
+    MAX_WORKERS = 256,
+    THREAD_STEPS = 16384        // warp instructions that are worth threads of the host
 };
 #define IDLE_LIMIT ((uint64_t)1 << 21) // turns of nothing but polling before it counts as a deadlock
 #define RESIDENT_BYTES ((uint64_t)4 << 30)
@@ -326,6 +327,27 @@ static bool count_steps(vg_worker *wk, vg_cluster *c) {
     return true;
 }
 
+static void *work(void *arg);
+/// Starts the other workers, as many as there are clusters for. Launches that do little never do.
+static void start_workers(vg_run *r) {
+    const uint64_t next = atomic_load(&r->next_cluster), left = next < r->nclusters ? r->nclusters - next : 0;
+    pthread_t *const thread = r->thread;
+    const uint32_t last = left < r->nworkers - 1 ? (uint32_t)left + 1 : r->nworkers;
+    while (r->started < last) {
+        atomic_fetch_add(&r->moving, 1);
+        if (pthread_create(&thread[r->started], NULL, work, &r->worker[r->started]) != 0) {
+            atomic_fetch_sub(&r->moving, 1);
+            break;
+        }
+        r->started++;
+    }
+    r->nworkers = r->started;
+}
+static bool may_start(const vg_worker *wk) {
+    const vg_run *const r = wk->run;
+    return wk == r->worker && r->started < r->nworkers;
+}
+
 /// Turns of a cluster until it ends, only waits, or has had its slice.
 static enum turn cluster_turn(vg_worker *wk, vg_cluster *c, bool others) {
     vg_run *const r = wk->run;
@@ -341,6 +363,8 @@ static enum turn cluster_turn(vg_worker *wk, vg_cluster *c, bool others) {
             else if (t == T_POLLED && all == T_BLOCKED) all = T_POLLED;
         }
         ran += wk->steps;
+        if (may_start(wk) && atomic_load_explicit(&r->steps, memory_order_relaxed) + wk->steps > THREAD_STEPS)
+            start_workers(r);
         if (!count_steps(wk, c)) return T_DONE;
         if (!c->running) return T_DONE;
         if (all == T_RAN) {
@@ -418,6 +442,7 @@ static void *work(void *arg) {
         else at++;
         if (wk->nresident && idle >= wk->nresident &&
             (wk->nresident >= r->resident_limit || atomic_load(&r->next_cluster) >= r->nclusters)) {
+            if (may_start(wk)) start_workers(r);
             if (moving) atomic_fetch_sub(&r->moving, 1);
             moving = false;
             wait_for_others(wk);
@@ -510,7 +535,7 @@ static uint32_t resident_limit(const vg_run *r, uint32_t workers) {
 static enum vg_status execute(vg_run *r) {
     const uint32_t n = worker_count(r);
     r->resident_limit = resident_limit(r, n);
-    atomic_store(&r->moving, n);
+    atomic_store(&r->moving, 1);
     vg_worker *const wk = calloc(n, sizeof *wk);
     pthread_t *const thread = calloc(n, sizeof *thread);
     if (!wk || !thread) {
@@ -518,16 +543,18 @@ static enum vg_status execute(vg_run *r) {
         free(thread);
         return vg_gpu_fail(r->gpu, VG_OUT_OF_MEMORY, "out of host memory");
     }
-    uint32_t started = 1;
     for (uint32_t i = 0; i < n; i++) {
         wk[i].run = r;
         wk[i].rng = 1;
     }
-    for (; started < n; started++)
-        if (pthread_create(&thread[started], NULL, work, &wk[started]) != 0) break;
-    if (started < n) atomic_fetch_sub(&r->moving, n - started);
+    r->worker = wk;
+    r->thread = thread;
+    r->nworkers = n;
+    r->started = 1;
+    const uint32_t warps = (r->config->block[0] * r->config->block[1] * r->config->block[2] + 31) / 32;
+    if (n > 1 && r->blocks * warps * r->kernel->ninst > THREAD_STEPS) start_workers(r);
     work(&wk[0]);
-    for (uint32_t i = 1; i < started; i++) pthread_join(thread[i], NULL);
+    for (uint32_t i = 1; i < r->started; i++) pthread_join(thread[i], NULL);
     free(wk);
     free(thread);
     return (enum vg_status)atomic_load(&r->status);
