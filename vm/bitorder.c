@@ -33,7 +33,13 @@ static uint16_t rotr16(unsigned x, unsigned r) {
 }
 static uint16_t rotl16(unsigned x, unsigned r) { return rotr16(x, 16 - (r & 15)); }
 
-static unsigned count(unsigned x) { return (unsigned)__builtin_popcount(x); }
+/// Bits set among 16; by hand, since plain x86-64 calls a function for it.
+static unsigned count(unsigned x) {
+    x -= x >> 1 & 0x5555;
+    x = (x & 0x3333) + (x >> 2 & 0x3333);
+    x = (x + (x >> 4)) & 0x0f0f;
+    return (x + (x >> 8)) & 0x1f;
+}
 
 /// Lane bits that a field takes from the word.
 static uint16_t taken(const field *f) {
