@@ -247,7 +247,9 @@ VGA_FAST static void write_floats(vg_warp *w, vg_row row, const conversion *c, u
                  (v[l] != v[l]) & from_f64 ? payload16(v[l], 7) : vga_to_bf16(vga_float_odd(v[l])));
     } else if (c->to->type == PTX_f64) {
         const bool sat = c->flags & C_SAT;
-        VGA_EACH(e, mask, uint64_t, vga_du(!sat ? v[l] : v[l] > 0 ? (v[l] < 1 ? v[l] : 1) : 0));
+        VGA_EACH(e, mask, uint64_t,
+                 vga_du(!sat ? v[l] : v[l] > 0 ? (v[l] < 1 ? v[l] : 1) : 0) |
+                     (!sat & (v[l] != v[l]) ? (uint64_t)1 << 51 : 0)); // floor may leave it signaling
     } else {
         for (int l = 0; l < 32; l++) code[l] = mask & vga_bit[l] ? (uint32_t)encode(c, v[l]) : 0;
         VGA_EACH(d, mask, uint32_t, code[l]);
