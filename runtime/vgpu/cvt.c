@@ -451,6 +451,34 @@ static void decode_packed(vg_decoder *d, vg_inst *out, conversion *c, int to, in
             out->run = fast_packed[i].run;
 }
 
+/// cvt.pack: two integers clamped to sub bits (sub2: signed), the second lowest; above them the low
+/// bits of the third source, unless there is no room.
+static VGA_INLINE uint32_t clamped(uint32_t x, unsigned bits, unsigned is_signed) {
+    const int32_t hi = (int32_t)((1u << (bits - is_signed)) - 1), lo = is_signed ? -hi - 1 : 0;
+    const int32_t v = (int32_t)x, r = v < lo ? lo : v > hi ? hi : v;
+    return (uint32_t)r & ((1u << bits) - 1);
+}
+VGA_EXEC32(ex_pack, clamped(b[l], sub, sub2) | clamped(a[l], sub, sub2) << sub |
+                        (sub == 16 ? 0 : c[l] << (2 * sub & 31)))
+
+static void decode_pack(vg_decoder *d, vg_inst *out, int to, int from) {
+    const unsigned bits = ptx_types[to].bits;
+    const uint32_t n = bits == 16 ? 3 : 4;
+    const bool whole = ptx_types[to].kind == PTX_K_INT || ptx_types[to].kind == PTX_K_UINT;
+    if (!vgd_mod(d, "sat") || !whole || bits > 16 || from != PTX_s32 ||
+        (n == 4 && vgd_type(d, 2) != PTX_b32)) {
+        vgd_fail(d, "cvt.pack wants sat, integers of at most 16 bits, .s32, and .b32 below 16 bits");
+        return;
+    }
+    if (!vgd_count(d, n, n)) return;
+    out->cls = VG_C_convert;
+    out->sub = (uint8_t)bits;
+    out->sub2 = ptx_types[to].kind == PTX_K_INT;
+    out->run = ex_pack;
+    vga_sources(d, out, 1, n - 1, PTX_u32);
+    out->d[0] = vga_result(d, &d->in->opnd[0], PTX_u32);
+}
+
 void vgd_cvt(vg_decoder *d, vg_inst *out) {
     static const char *const roundings[] = {"rn",  "rz",  "rm",  "rp",  "rna",
                                             "rni", "rzi", "rmi", "rpi", NULL};
@@ -458,7 +486,7 @@ void vgd_cvt(vg_decoder *d, vg_inst *out) {
     static const int modes[] = {FE_TONEAREST, FE_TOWARDZERO, FE_DOWNWARD, FE_UPWARD};
     const int rounding = vgd_one_of(d, roundings), to = vgd_type(d, 0), from = vgd_type(d, 1);
     if (vgd_mod(d, "pack")) {
-        vgd_fail(d, "cvt.pack is outside of what is executed");
+        decode_pack(d, out, to, from);
         return;
     }
     conversion *const c = vgd_alloc(d, sizeof *c);

@@ -450,12 +450,21 @@ static bool bit_op(const char *text, const words *w, const uint64_t *s, uint64_t
     return true;
 }
 
+/// cvt.pack: two numbers clamped, the second below the first, both below the third source.
+static bool packed(const words *w, const uint64_t *s, uint64_t *d) {
+    const int t = int_type(w->part[3]), bits = abs(t);
+    const uint64_t hi = wrapped(clamped((int32_t)s[0], t), t), lo = wrapped(clamped((int32_t)s[1], t), t);
+    *d = (uint32_t)(lo | hi << bits | (bits < 16 ? s[2] << (2 * bits) : 0));
+    return true;
+}
+
 static bool expected(const micro *m, const uint64_t *s, uint64_t *d) {
     if (strchr(m->text, ';') || strstr(m->text, "sync")) return false;
     const words w = split(m->text);
     if (w.n < 2) return false;
     const char *const t = w.part[w.n - 1];
     if (bit_op(m->text, &w, s, d)) return true;
+    if (has(&w, "pack")) return packed(&w, s, d);
     if (!strcmp(w.part[0], "cvt")) return convert(&w, s, d) || paired(&w, s, d);
     if (!strcmp(w.part[0], "setp") || !strcmp(w.part[0], "set") || !strcmp(w.part[0], "mov"))
         return false;
@@ -732,6 +741,9 @@ static void refusals(void **state) {
         "cvt.s32.f32 $0, $1",
         "cvt.rni.s32.u32 $0, $1",
         "cvt.rna.f16.f32 $0, $1",
+        "cvt.pack.u8.s32.b32 $0, $1, $2, $2",
+        "cvt.pack.sat.u8.s32 $0, $1, $2",
+        "cvt.pack.sat.f16.s32 $0, $1, $2",
         "sqrt.f32 $0, $1",
         "sqrt.approx.rn.f32 $0, $1",
         "shfl.sync.b32 $0, $1, $2, 31, -1",
