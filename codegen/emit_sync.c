@@ -124,9 +124,12 @@ static LLVMValueRef barrier_peer(cg *g, const ir_value *v) {
     return NULL;
 }
 
-static void one_arrival(cg *g, const ir_value *barrier) {
-    LLVMValueRef a[2] = {barrier_number(g, barrier), barrier_peer(g, barrier)};
-    if (a[1]) // with what this block has done before for the other one to see
+static void one_arrival(cg *g, const ir_op *op) {
+    LLVMValueRef a[2] = {barrier_number(g, op->ops[0]), barrier_peer(g, op->ops[0])};
+    if (a[1] && ir_int(op, AT_reads, 0)) // reads are over by then: no fence of the whole GPU
+        cg_asm(g, "{ .reg .b32 a; mapa.shared::cluster.u32 a, $0, $1; mbarrier.arrive.shared::cluster.b64 _, [a]; }", "r,r,~{memory}",
+               g->t_void, 2, a, true);
+    else if (a[1]) // with what this block has done before for the other one to see
         cg_asm(g, "{ .reg .b32 a; mapa.shared::cluster.u32 a, $0, $1; mbarrier.arrive.release.cluster.shared::cluster.b64 _, [a]; }", "r,r,~{memory}",
                g->t_void, 2, a, true);
     else cg_asm(g, "{ .reg .b64 s; mbarrier.arrive.shared.b64 s, [$0]; }", "r,~{memory}", g->t_void, 1, a, true);
@@ -142,7 +145,7 @@ static cg_guard arrival_begin(cg *g) {
 void emit_arrive(cg *g, ir_op *op) {
     if (ir_int(op, AT_uniform, 0)) {
         cg_issue one = cg_issue_begin(g);
-        one_arrival(g, op->ops[0]);
+        one_arrival(g, op);
         cg_issue_end(g, &one);
         return;
     }
@@ -152,7 +155,7 @@ void emit_arrive(cg *g, ir_op *op) {
         cg_sync_warp(g);
         k = cg_guard_begin(g, LLVMBuildICmp(g->b, LLVMIntEQ, cg_lane(g), cg_i32(g, 0), ""));
     } else k = arrival_begin(g);
-    one_arrival(g, op->ops[0]);
+    one_arrival(g, op);
     cg_guard_end(g, &k);
 }
 
@@ -163,6 +166,19 @@ void emit_expect(cg *g, ir_op *op) {
     cg_asm(g, "{ .reg .b64 s; mbarrier.arrive.expect_tx.shared::cta.b64 s, [$0], $1; }", "r,r,~{memory}",
            g->t_void, 2, a, true);
     cg_guard_end(g, &k);
+}
+
+typedef struct {
+    const ir_op *alloc;
+    bool found;
+} announced;
+
+/// Another block announces there what it has written.
+static void find_announced(ir_op *op, void *user) {
+    announced *a = user;
+    if (op->inst != I_arrive || ir_int(op, AT_reads, 0) || !a->alloc || barrier_root(op->ops[0]) != a->alloc) return;
+    for (const ir_value *v = op->ops[0]; v->def && (v->def->inst == I_barrier_at || v->def->inst == I_peer); v = v->def->ops[0])
+        a->found |= v->def->inst == I_peer;
 }
 
 void emit_wait(cg *g, ir_op *op) {
@@ -177,7 +193,10 @@ void emit_wait(cg *g, ir_op *op) {
     cg_at(g, poll);
     const bool suspends = g->arch->sm >= 90;
     const int *cl = g->func->cluster;
-    const bool cluster = suspends && cl[0] * cl[1] * cl[2] > 1; // others of the cluster may have arrived
+    announced others = {.alloc = barrier_root(op->ops[0])};
+    others.found = !others.alloc;
+    if (cl[0] * cl[1] * cl[2] > 1) ir_walk(g->func->body, find_announced, &others);
+    const bool cluster = suspends && cl[0] * cl[1] * cl[2] > 1 && others.found;
     LLVMValueRef ok = cg_asm(g, cluster  ? "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 $0, [$1], $2;"
                                 : suspends ? "mbarrier.try_wait.parity.shared::cta.b64 $0, [$1], $2;"
                                          : "mbarrier.test_wait.parity.shared.b64 $0, [$1], $2;",

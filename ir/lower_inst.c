@@ -273,6 +273,7 @@ static fe_value *barriers(lower *l, vm_inst i, const char *name, const fe_args *
     ir_op *op = ir_emit(&l->b, i, want, ops, 0, NULL);
     const int64_t lag = i == I_arrive ? lw_named_int(l, args, "lag", 0) : 0;
     if (lag > 0) ir_set_int(op, AT_lag, lag);
+    if (i == I_arrive && lw_named_int(l, args, "reads", 0)) ir_set_int(op, AT_reads, 1);
     return lw_none(l);
 }
 
