@@ -6,7 +6,7 @@ above, ours and the peer alternate sample by sample at steady clocks. Random dat
 verified against float64 after the last run.
 
     LIBTILUS=build/runtime/libtilus.so python3 tools/bench/wq.py [--shapes 8192x8192] [--m 32,64,128]
-        [--types u4] [--act bf16] [--only BN,RM,SPLIT,CLUSTER] [--json FILE]
+        [--types u4] [--act bf16] [--only BN,RM,SPLIT,CLUSTER,BK] [--json FILE]
 """
 import argparse
 import json
@@ -21,18 +21,18 @@ from dense import alternate  # noqa: E402
 from matmul import DTYPE, GROUP, bits_of, bitstring, cdiv, table  # noqa: E402
 from w4a16 import graph_us  # noqa: E402
 
-# BN, RM, SPLIT, CLUSTER up to so many tokens
-SCHEDULES = [(32, [(32, 1, 2, 1), (32, 2, 4, 1), (16, 1, 1, 2), (32, 1, 1, 1)]),
-             (64, [(64, 1, 2, 1), (32, 1, 1, 2), (64, 2, 4, 1), (64, 2, 1, 2), (64, 1, 1, 2)]),
-             (128, [(64, 1, 1, 2), (128, 1, 2, 1), (64, 2, 2, 1), (128, 1, 1, 2)]),
-             (256, [(128, 1, 1, 2), (64, 2, 1, 2), (128, 1, 1, 1), (256, 1, 1, 2)]),
-             (1 << 30, [(256, 1, 1, 2), (256, 1, 1, 1), (128, 2, 1, 2)])]
+# BN, RM, SPLIT, CLUSTER, BK up to so many tokens
+SCHEDULES = [(32, [(32, 1, 2, 1, 128), (16, 1, 1, 2, 128)]),
+             (64, [(64, 1, 2, 1, 128), (32, 1, 1, 2, 128), (64, 2, 1, 2, 128), (64, 2, 1, 1, 128)]),
+             (128, [(64, 1, 1, 2, 128), (128, 1, 2, 1, 64), (64, 2, 2, 1, 128)]),
+             (256, [(128, 1, 1, 2, 64), (64, 2, 1, 2, 128), (128, 1, 1, 1, 128)]),
+             (1 << 30, [(256, 1, 1, 2, 64), (256, 1, 1, 1, 64), (128, 2, 1, 2, 64), (128, 2, 1, 1, 64)])]
 
 
-def stages_of(bn, rm, split, b):
+def stages_of(bn, rm, split, bk, b):
     """As many as shared memory holds."""
     fixed = 2048 + (bn * (128 * rm + 4) * 4 if split > 1 else bn * 128 * rm * 2)
-    stage = bn * GROUP * 2 + 128 * rm * (GROUP * b // 8 + 2)
+    stage = bn * bk * 2 + 128 * rm * (bk * b // 8 + 2)
     return min(12, (227 * 1024 - fixed) // stage)
 
 
@@ -80,13 +80,13 @@ def main():
                     peer = graph_us([lambda st, d=d: torch.matmul(x, d.t()) for d in many] * max(1, 8 // len(many)), 15)
                 best = None
                 tried = [tuple(int(v) for v in o.only.split(","))] if o.only else next(c for top, c in SCHEDULES if m <= top)
-                for bn, rm, split, cluster in tried:
-                    c = dict(BN=bn, RM=rm, SPLIT=split, CLUSTER=cluster, stages=stages_of(bn, rm, split, b), ONCE=m <= bn)
+                for bn, rm, split, cluster, bk in tried:
+                    c = dict(BN=bn, RM=rm, SPLIT=split, CLUSTER=cluster, BK=bk, stages=stages_of(bn, rm, split, bk, b), ONCE=m <= bn)
                     blocks = sms // cluster * cluster
                     try:
-                        pk = t.kernel(mod, "pack", Q=q, T=o.act, RM=rm)
+                        pk = t.kernel(mod, "pack", Q=q, T=o.act, RM=rm, BK=bk)
                         kern = t.kernel(mod, "matmul", Q=q, T=o.act, **c)
-                        blk = torch.zeros(cdiv(n, 128 * rm) * cdiv(k, GROUP) * 128 * rm * (GROUP * b // 8 + 2),
+                        blk = torch.zeros(cdiv(n, 128 * rm) * cdiv(k, bk) * 128 * rm * (bk * b // 8 + 2),
                                           dtype=torch.uint8, device="cuda")
                         pk(n, k, packed, s, blk)
                         y = torch.full((m, n), float("nan"), device="cuda", dtype=dt)
@@ -116,7 +116,7 @@ def main():
     for r in rows:
         c = r["schedule"]
         print(f"| {r['type']} | {r['m']} | {r['n']} × {r['k']} | {r['us']:.1f} | {r['peer_us']:.1f} | {r['peer_us'] / r['us']:.2f} | {r['error']:.1e} | "
-              f"{c['BN']}, {c['RM']}, {c['SPLIT']}, {c['CLUSTER']}, {c['stages']} |")
+              f"{c['BN']}, {c['RM']}, {c['SPLIT']}, {c['CLUSTER']}, {c['BK']}, {c['stages']} |")
     if o.json:
         with open(o.json, "w") as f:
             json.dump(rows, f, indent=1)
