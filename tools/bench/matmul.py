@@ -6,7 +6,11 @@ the L2 inside one CUDA graph; medians of graph replays; random data; poisoned ou
 float64 after the last replay.
 
     LIBTILUS=build/runtime/libtilus.so python3 tools/bench/matmul.py [--shapes 8192x8192,57344x8192]
-        [--m 1,16] [--types u4] [--json FILE] [--most 12]
+        [--m 1,16] [--types u4] [--json FILE] [--most 12] [--plan FILE] [--chain]
+
+A plan names the schedules to try instead of the model here, one a line: type m NxK RW RR KW G SPLIT offset
+stages blocks. With --chain the best schedule also runs as a chain of dependent launches: x of each is the
+memory that the launch in front wrote.
 """
 import argparse
 import itertools
@@ -102,6 +106,38 @@ def configs(n, k, m, b, most):
     return [c for _, c in out[:most]]
 
 
+def planned(path):
+    """The cases of a plan and the schedules of each."""
+    out = {}
+    for line in open(path):
+        f = line.split("#")[0].split()
+        if f:
+            v = [int(a) for a in f[3:]]
+            c = dict(RW=v[0], RR=v[1], KW=v[2], G=v[3], SPLIT=v[4], offset=bool(v[5]), stages=v[6], blocks=v[7])
+            out.setdefault(f[2], {}).setdefault(f[0], {}).setdefault(int(f[1]), []).append(c)
+    return out
+
+
+def chain_us(t, mod, metas, blocks, shape, copies, codes, value, s, dt):
+    """A chain of launches, each of which reads what the one in front wrote: plain, dependent, the latter's error.
+    The weights' scales shrink so that the sums stay near the mean of x."""
+    m, n, k = shape
+    shrink = abs(value.mean().item() or 1.0) * s.double().mean().item() * k
+    small = (s.double() / shrink).to(dt)
+    # The scales are the second part of each block: rewritten there, as pack would.
+    pk = t.kernel(mod, "pack", Q=metas["Q"], T=metas["T"], **{v: metas[v] for v in ("RW", "RR", "KW", "G")})
+    for d in copies:
+        pk(n, k, codes, small, d)
+    out = []
+    for dependent in (False, True):
+        kern = t.kernel(mod, "matvec", dependent=dependent, **metas)
+        ring = [(torch.rand(m * max(n, k), device="cuda") + 0.5).to(dt) for _ in range(len(copies) + 1)]
+        runs = [kern.prepare(m, n, k, blocks, ring[i], d, ring[i + 1]) for i, d in enumerate(copies)]
+        last = kern.prepare(m, n, k, blocks, ring[-1], copies[0], ring[0])
+        out.append(graph_us((runs + [last]) * max(1, 24 // (len(runs) + 1))))
+    return out[0], out[1], ring[-2][:m * k].view(m, k), ring[-1][:m * n].view(m, n), small
+
+
 def read_us(t, mod, bytes_):
     """Microseconds that a kernel needs that only reads so many bytes, in the same protocol."""
     x = [torch.randint(-2**31, 2**31 - 1, (int(bytes_) // 4,), dtype=torch.int32, device="cuda") for _ in range(1 + int(300e6 // bytes_))]
@@ -124,6 +160,8 @@ def main():
     p.add_argument("--act", default="bf16")
     p.add_argument("--most", type=int, default=6, help="schedules to try for each case")
     p.add_argument("--no-peer", action="store_true")
+    p.add_argument("--plan", help="file of schedules to try")
+    p.add_argument("--chain", action="store_true", help="also a chain of dependent launches")
     o = p.parse_args()
     torch.manual_seed(1)
     dt = DTYPE[o.act]
@@ -133,10 +171,11 @@ def main():
     gpu = torch.cuda.get_device_name()
     out = {"gpu": gpu, "torch": torch.__version__, "cuda": torch.version.cuda, "ceilings": ceilings(t), "rows": []}
     print(f"{gpu}, torch {torch.__version__}; ceilings {out['ceilings']}")
-    lines = []
-    for shape in o.shapes.split(","):
+    lines, chains = [], out.setdefault("chains", [])
+    plan = planned(o.plan) if o.plan else None
+    for shape in plan or o.shapes.split(","):
         n, k = (int(v) for v in shape.split("x"))
-        for q in o.types.split(","):
+        for q in plan[shape] if plan else o.types.split(","):
             b = bits_of(q)
             codes = torch.randint(0, 1 << b, (n, k), dtype=torch.uint8, device="cuda")
             if q == "f8e4m3":
@@ -145,7 +184,7 @@ def main():
             dense = torch.empty(n, k, dtype=dt, device="cuda")
             value = table(q).cuda()
             packed_codes = bitstring(codes.view(-1), b)
-            for m in (int(v) for v in o.m.split(",")):
+            for m in plan[shape][q] if plan else (int(v) for v in o.m.split(",")):
                 x = (torch.randn(m, k, device="cuda") + 1).to(dt)
                 want = torch.empty(m, n, dtype=torch.float64, device="cuda")
                 for i in range(0, n, 4096):
@@ -156,9 +195,9 @@ def main():
                 bytes_ = n * k * b / 8 + n * cdiv(k, GROUP) * 2 + 2 * m * (n + k)
                 floor = bytes_ / out["ceilings"]["read_TBps"] / 1e6
                 best = None
-                if m == 1:
+                if m == 1 and not plan:
                     print(f"  reading the bytes of {q} {n}x{k} alone: {read_us(t, reader, bytes_):.2f} us", flush=True)
-                for c in configs(n, k, m, b, o.most):
+                for c in plan[shape][q][m] if plan else configs(n, k, m, b, o.most):
                     start = time.time()
                     c = dict(c)
                     blocks = c.pop("blocks")
@@ -183,6 +222,16 @@ def main():
                           f"{c} blocks={blocks} ({time.time() - start:.1f} s)", flush=True)
                     if error < (3e-3 if o.act == "bf16" else 6e-4) and (best is None or us < best[0]):
                         best = (us, dict(c, blocks=blocks), error)
+                    if o.chain:
+                        metas = dict(Q=q, T=o.act, MT=mt, **c)
+                        plain, pdl, last, got, small = chain_us(t, mod, metas, blocks, (m, n, k), copies, packed_codes, value, s, dt)
+                        worst = 0.0
+                        for i in range(0, n, 8192):
+                            w = value[codes[i:i + 8192].int()] * small[i:i + 8192].double().repeat_interleave(GROUP, 1)[:, :k]
+                            ref = last.double() @ w.t()
+                            worst = max(worst, ((got[:, i:i + 8192].double() - ref).norm() / ref.norm()).item())
+                        print(f"    chain: plain {plain:.2f} us, dependent {pdl:.2f} us, error {worst:.1e}", flush=True)
+                        chains.append(dict(type=q, m=m, n=n, k=k, plain_us=plain, dependent_us=pdl, error=worst, config=dict(c, blocks=blocks)))
                     del copies, runs, blk
                 peer = None
                 if not o.no_peer:
