@@ -166,6 +166,10 @@ static void rows_of(vg_decoder *d, const ptx_opnd *o, uint32_t n, int type, bool
 }
 
 void vgd_atom(vg_decoder *d, vg_inst *out) {
+    if (strcmp(d->in->op, "red") == 0 && vgd_mod(d, "async")) {
+        vgd_store_async(d, out);
+        return;
+    }
     atomics *const x = vgd_alloc(d, sizeof *x);
     vgd_ordering(d);
     const bool policy = vgd_has_policy(d);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "runtime/vgpu/async.h"
+#include "runtime/vgpu/memory.h"
 
 struct vg_ticket {
     uint64_t id;
@@ -395,6 +396,48 @@ static enum vg_next prefetch(vg_warp *w, const vg_inst *in, uint32_t mask) {
     return VG_NEXT;
 }
 
+/// st.async, red.async: registers to a block of the cluster, whose mbarrier counts the bytes.
+static enum vg_next store_async(vg_warp *w, const vg_inst *in, uint32_t mask) {
+    const bulk_args *x = in->aux;
+    const uint32_t n = (uint32_t)in->bytes * in->vec;
+    for (uint32_t m = mask; m; m &= m - 1) {
+        uint32_t l = (uint32_t)__builtin_ctz(m);
+        vg_bulk *o = vg_bulk_new(w, in, l);
+        if (!o) return vg_no_memory(w, in);
+        o->bytes = n;
+        o->red = x->red;
+        o->type = x->type;
+        if (!staging(o)) {
+            vg_bulk_drop(o);
+            return VG_STOP;
+        }
+        for (uint32_t i = 0; i < in->vec; i++) {
+            const uint64_t v = in->bytes == 8 ? VG_ROW64(w, in->rows[i])[l] : VG_ROW32(w, in->rows[i])[l];
+            memcpy(o->data + i * in->bytes, &v, in->bytes);
+        }
+        o->has_read = true;
+        vg_block *to = NULL;
+        const uint64_t dst = address(w, in->s[0], x->wide_dst, x->dst, l),
+                       bar = address(w, in->s[3], x->wide_bar, x->bar, l);
+        bool good = shared_at(w, in, l, dst, n, n, VG_WRITE, &to, &o->dst_offset) &&
+                    shared_at(w, in, l, bar, 8, 8, VG_ATOMIC, &o->bar_owner, &o->bar_offset);
+        if (good && o->bar_owner != to) {
+            vg_fail(w, in, l, VG_LAUNCH_FAILED,
+                    "the data and its mbarrier are in different blocks of the cluster");
+            good = false;
+        }
+        if (!good) {
+            vg_bulk_drop(o);
+            return VG_STOP;
+        }
+        o->targets = 1u << to->rank;
+        if (vg_sane(w))
+            vg_bulk_lease(o, to, PTX_SHARED, o->dst_offset, n, x->red ? VG_ATOMIC : VG_WRITE);
+        vg_bulk_issue(o);
+    }
+    return VG_NEXT;
+}
+
 // ---- decoding -----------------------------------------------------------------------------------
 
 static const char *const reductions[] = {"add", "min", "max", "inc", "dec",
@@ -503,4 +546,41 @@ void vgd_bulk(vg_decoder *d, vg_inst *out) {
     }
     out->aux = x;
     out->run = bulk;
+}
+
+void vgd_store_async(vg_decoder *d, vg_inst *out) {
+    const ptx_opnd *const o = d->in->opnd;
+    const bool reduces = d->in->op[0] == 'r';
+    bulk_args *x = vgd_alloc(d, sizeof *x);
+    vgd_ordering(d);
+    if (vgd_space(d) != PTX_SHARED_CLUSTER || !vgd_mod(d, "mbarrier::complete_tx::bytes")) {
+        vgd_fail(d, "%s.async goes to .shared::cluster and completes bytes of an mbarrier", d->in->op);
+        return;
+    }
+    const int type = vgd_type(d, 0);
+    out->vec = (uint8_t)(reduces ? 1 : vgd_vector(d));
+    x->type = (uint8_t)type;
+    out->bytes = (uint8_t)(ptx_types[type].bits / 8);
+    if (reduces) x->red = (uint8_t)vgd_reduction(d);
+    if (d->failed || !vgd_count(d, 3, 3)) return;
+    const bool whole = out->bytes == 4 || out->bytes == 8;
+    if (!whole || (uint32_t)out->bytes * out->vec > 16 ||
+        (reduces && (ptx_types[type].kind == PTX_K_FLOAT || !vg_reduces(x->red, type)))) {
+        vgd_fail(d, "%s.async has no form for .%s", d->in->op, ptx_types[type].name);
+        return;
+    }
+    const ptx_opnd *const list = o[1].kind == PTX_O_LIST ? o[1].list : &o[1];
+    if ((o[1].kind == PTX_O_LIST ? o[1].nlist : 1) != out->vec) {
+        vgd_fail(d, "%s.async of %u elements", d->in->op, (unsigned)out->vec);
+        return;
+    }
+    vg_row *const rows = vgd_alloc(d, out->vec * sizeof *rows);
+    for (uint32_t i = 0; i < out->vec; i++) rows[i] = vgd_source(d, &list[i], type);
+    out->rows = rows;
+    out->nrows = out->vec;
+    out->s[0] = vgd_address(d, &o[0], &x->wide_dst, &x->dst);
+    out->s[3] = vgd_address(d, &o[2], &x->wide_bar, &x->bar);
+    out->aux = x;
+    out->cls = VG_C_async;
+    out->run = store_async;
 }

@@ -461,9 +461,12 @@ void vgd_ld(vg_decoder *d, vg_inst *out) {
 
 void vgd_st(vg_decoder *d, vg_inst *out) {
     int type;
+    if (vgd_mod(d, "async")) {
+        vgd_store_async(d, out);
+        return;
+    }
     const bool watched = vgd_ordering(d);
     vgd_has_policy(d);
-    vgd_mod(d, "async"); // st.async is refused below: it has an mbarrier operand
     if (!element_type(d, out, &type) || !vgd_count(d, 2, 3)) return;
     if (watched) out->sub |= VG_M_WATCHED;
     out->sub &= (uint8_t)~VG_M_SIGNED;

@@ -26,6 +26,8 @@ bool vg_access(vg_warp *w, const vg_inst *in, uint32_t mask, uint32_t n, uint32_
 /// Tells the sanitizer and the profiler; call if w->watch.
 void vg_access_watched(vg_warp *w, const vg_inst *in, uint32_t mask, uint32_t n, int use, vg_accessed *x);
 
+/// st.async and red.async (bulk.c).
+void vgd_store_async(vg_decoder *d, vg_inst *out);
 uint32_t vgd_vector(vg_decoder *d);
 bool vgd_ordering(vg_decoder *d);
 bool vgd_has_policy(vg_decoder *d);

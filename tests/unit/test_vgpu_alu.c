@@ -760,6 +760,11 @@ static void refusals(void **state) {
         "slct.b32.u32 $0, $1, $2, $2",
         "wmma.load.a.sync.aligned.row.m16n16k4.f16 {$0}, [%a0]",
         "ldmatrix.sync.aligned.m8n8.x3.shared.b16 {$0}, [%sa]",
+        "st.async.weak.shared::cta.mbarrier::complete_tx::bytes.u32 [%sa], $1, [%sa]",
+        "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.u16 [%sa], $1, [%sa]",
+        "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.u32 [%sa], {$1}, [%sa]",
+        "red.async.relaxed.cluster.shared::cluster.mbarrier::complete_tx::bytes.add.f32 [%sa], $1, "
+        "[%sa]",
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         const micro m = {80, MICRO_EXACT, "w:ww", texts[i]};

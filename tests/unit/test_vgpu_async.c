@@ -406,6 +406,50 @@ static void remote_arrivals(void **state) {
     }
 }
 
+/// Registers sent to the other block of a cluster, words added up there; its mbarrier counts bytes.
+static void stores_to_peers(void **state) {
+    (void)state;
+    for (uint64_t s = 0; s < 20; s++) {
+        uint32_t in[128], out[130];
+        vt_fill(in, sizeof in);
+        vt_arg arg[] = {VT_BUFFER(in, sizeof in), VT_BUFFER(out, sizeof out)};
+        vt_good(vt_run(
+            KERNEL("@%p1 mbarrier.init.shared::cta.b64 [%r2], 1;\nmov.u32 %r20, 0;\n"
+                   "@%p1 st.shared.u32 [%r3+1024], %r20;\nfence.mbarrier_init.release.cluster;\n"
+                   "@%p1 mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r2], 384;\n"
+                   "barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;\n"
+                   "mov.u32 %r10, %cluster_ctarank;\nxor.b32 %r11, %r10, 1;\n"
+                   "shl.b32 %r12, %r1, 3;\nshl.b32 %r13, %r10, 8;\nadd.u32 %r13, %r13, %r12;\n"
+                   "cvt.u64.u32 %rd3, %r13;\nadd.u64 %rd4, %rd1, %rd3;\n"
+                   "ld.global.v2.u32 {%r14, %r15}, [%rd4];\nadd.u32 %r16, %r3, %r12;\n"
+                   "mapa.shared::cluster.u32 %r17, %r16, %r11;\n"
+                   "mapa.shared::cluster.u32 %r18, %r2, %r11;\n"
+                   "mapa.shared::cluster.u32 %r19, %r3, %r11;\n"
+                   "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.u32 [%r17], "
+                   "{%r14, %r15}, [%r18];\n"
+                   "red.async.relaxed.cluster.shared::cluster.mbarrier::complete_tx::bytes.add.u32 "
+                   "[%r19+1024], %r14, [%r18];\n"
+                   "wait: mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 %p3, [%r2], "
+                   "0;\n@!%p3 bra wait;\n"
+                   "ld.shared.v2.u32 {%r21, %r22}, [%r16];\nadd.u64 %rd5, %rd2, %rd3;\n"
+                   "st.global.v2.u32 [%rd5], {%r21, %r22};\nld.shared.u32 %r23, [%r3+1024];\n"
+                   "mul.wide.u32 %rd6, %r10, 4;\nadd.u64 %rd7, %rd2, %rd6;\n"
+                   "@%p1 st.global.u32 [%rd7+512], %r23;\n"
+                   "barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;\n"),
+            &(vt_config){
+                .block = 32, .grid = 2, .cluster = 2, .schedule = s, .sanitize = s % 4 == 3},
+            arg, 2));
+        uint32_t sum[2] = {0, 0};
+        for (int i = 0; i < 128; i++) {
+            assert_int_equal(out[i], in[i ^ 64]);
+            if (i % 2 == 0) sum[i / 64] += in[i];
+        }
+        assert_int_equal(out[128], sum[1]);
+        assert_int_equal(out[129], sum[0]);
+        if (vt_reports) fail_msg("schedule %u: %s", (unsigned)s, vt_report);
+    }
+}
+
 /// Copies that nobody waits for when the block ends are told; those to global memory still arrive.
 static void open_at_exit(void **state) {
     (void)state;
@@ -441,7 +485,8 @@ int main(void) {
         cmocka_unit_test(groups_of_lanes), cmocka_unit_test(phases),
         cmocka_unit_test(bulk_ring),       cmocka_unit_test(copy_ring),
         cmocka_unit_test(errors),          cmocka_unit_test(register_budget),
-        cmocka_unit_test(remote_arrivals), cmocka_unit_test(open_at_exit),
+        cmocka_unit_test(remote_arrivals), cmocka_unit_test(stores_to_peers),
+        cmocka_unit_test(open_at_exit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
