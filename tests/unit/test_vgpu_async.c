@@ -450,6 +450,20 @@ static void stores_to_peers(void **state) {
     }
 }
 
+/// The data goes to one block, its mbarrier lies in the other.
+static void store_beside_its_mbarrier(void **state) {
+    (void)state;
+    uint32_t in[4] = {0}, out[4] = {0};
+    vt_arg arg[] = {VT_BUFFER(in, sizeof in), VT_BUFFER(out, sizeof out)};
+    const enum vg_status s = vt_run(
+        KERNEL("mapa.shared::cluster.u32 %r17, %r2, 0;\nmapa.shared::cluster.u32 %r18, %r3, 1;\n"
+               "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.u32 [%r18], %r1, "
+               "[%r17];\n"),
+        &(vt_config){.block = 1, .grid = 2, .cluster = 2}, arg, 2);
+    assert_int_not_equal(s, VG_OK);
+    if (!strstr(vt_message, "in different blocks of the cluster")) fail_msg("%s", vt_message);
+}
+
 /// Copies that nobody waits for when the block ends are told; those to global memory still arrive.
 static void open_at_exit(void **state) {
     (void)state;
@@ -486,7 +500,7 @@ int main(void) {
         cmocka_unit_test(bulk_ring),       cmocka_unit_test(copy_ring),
         cmocka_unit_test(errors),          cmocka_unit_test(register_budget),
         cmocka_unit_test(remote_arrivals), cmocka_unit_test(stores_to_peers),
-        cmocka_unit_test(open_at_exit),
+        cmocka_unit_test(store_beside_its_mbarrier), cmocka_unit_test(open_at_exit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
