@@ -10,8 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 #include "runtime/compile.h"
+#include "tests/fuzz/fuzz.h"
 
-enum { MAX_FILES = 256, MAX_TOKENS = 20000, HANG_SECONDS = 60 };
+enum { MAX_FILES = 256, MAX_TOKENS = 20000 };
 typedef struct {
     char *text;
     size_t size;
@@ -19,30 +20,6 @@ typedef struct {
 
 static input corpus[MAX_FILES];
 static size_t ncorpus;
-static uint64_t state;
-static volatile unsigned long current;
-
-static uint64_t next(void) { // splitmix64
-    uint64_t z = (state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-static size_t below(size_t n) { return n ? (size_t)(next() % n) : 0; }
-
-/// Says which input it was; async-signal-safe.
-static void died(int sig) {
-    char buf[80];
-    size_t n = 0;
-    for (const char *s = sig == SIGALRM ? "hang at input " : "crash at input "; *s; s++) buf[n++] = *s;
-    char digits[24];
-    size_t k = 0;
-    for (unsigned long x = current; x || !k; x /= 10) digits[k++] = (char)('0' + x % 10);
-    while (k) buf[n++] = digits[--k];
-    buf[n++] = '\n';
-    if (write(STDERR_FILENO, buf, n) < 0) _exit(3);
-    _exit(1);
-}
 
 static void add(const char *path) {
     DIR *const d = opendir(path);

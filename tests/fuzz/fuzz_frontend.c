@@ -3,6 +3,7 @@
 // nor hang, and what still parses must survive formatting unchanged. Reproducible: the same count,
 // seed and files give the same inputs. Usage: fuzz_frontend COUNT SEED FILE-OR-FOLDER…
 #include "frontend/ast.h"
+#include "tests/fuzz/fuzz.h"
 
 #include <dirent.h>
 #include <stdlib.h>
@@ -15,18 +16,6 @@ typedef struct {
 
 static input *corpus;
 static size_t ncorpus;
-static uint64_t state;
-
-static uint64_t next(void) { // splitmix64
-    uint64_t z = (state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
-static size_t below(size_t n) {
-    return n ? (size_t)(next() % n) : 0;
-}
 
 static const char *const words[] = {
 #define TOKEN(id, spelling, cls) spelling,

@@ -11,31 +11,11 @@
 #include <unistd.h>
 
 #include "runtime/vgpu/vgpu.h"
+#include "tests/fuzz/fuzz.h"
 
-enum { MAX_FILES = 64, MAX_PARAMS = 32, PARAM_BYTES = 512, BUFFER = 65536, HANG_SECONDS = 60 };
+enum { MAX_FILES = 64, MAX_PARAMS = 32, PARAM_BYTES = 512, BUFFER = 65536 };
 static char *text[MAX_FILES];
 static size_t size[MAX_FILES], files;
-static uint64_t state;
-static volatile unsigned long current;
-
-static uint64_t next(void) { // splitmix64
-    uint64_t z = (state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-static size_t below(size_t n) { return (size_t)(next() % n); }
-
-static void died(int sig) { // async-signal-safe
-    char buf[40] = "input         crashed or hangs\n";
-    unsigned long x = current;
-    for (int i = 12; i > 5; i--, x /= 10) buf[i] = (char)('0' + x % 10);
-    (void)sig;
-    if (write(STDERR_FILENO, buf, strlen(buf)) < 0) _exit(3);
-    _exit(1);
-}
-
-static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 static void read_folder(const char *path) {
     DIR *const d = opendir(path);
