@@ -23,6 +23,7 @@ GROUP = 128
 
 def graph_us(launches, replays=20):
     """Median microseconds a launch of a CUDA graph that holds all of them."""
+    torch.cuda.synchronize()  # what the other stream touches first may be memory still in use by this one
     s = torch.cuda.Stream()
     with torch.cuda.stream(s):
         for f in launches:

@@ -6,7 +6,7 @@ above, ours and the peer alternate sample by sample at steady clocks. Random dat
 verified against float64 after the last run.
 
     LIBTILUS=build/runtime/libtilus.so python3 tools/bench/wq.py [--shapes 8192x8192] [--m 32,64,128]
-        [--types u4] [--act bf16] [--only BN,RM,SPLIT,CLUSTER,BK] [--json FILE]
+        [--types u4] [--act bf16] [--only BN,RM,SPLIT,CLUSTER,BK,C;...] [--json FILE]
 """
 import argparse
 import json
@@ -21,7 +21,7 @@ from dense import alternate  # noqa: E402
 from matmul import DTYPE, GROUP, bits_of, bitstring, cdiv, table  # noqa: E402
 from w4a16 import graph_us  # noqa: E402
 
-# BN, RM, SPLIT, CLUSTER, BK up to so many tokens
+# BN, RM, SPLIT, CLUSTER, BK and, if not 2, C up to so many tokens
 SCHEDULES = [(32, [(32, 1, 2, 1, 128), (16, 1, 1, 2, 128)]),
              (64, [(64, 1, 2, 1, 128), (32, 1, 1, 2, 128), (64, 2, 1, 2, 128), (64, 2, 1, 1, 128)]),
              (128, [(64, 1, 1, 2, 128), (128, 1, 2, 1, 64), (64, 2, 2, 1, 128)]),
@@ -29,10 +29,10 @@ SCHEDULES = [(32, [(32, 1, 2, 1, 128), (16, 1, 1, 2, 128)]),
              (1 << 30, [(256, 1, 1, 2, 64), (256, 1, 1, 1, 64), (128, 2, 1, 2, 64), (128, 2, 1, 1, 64)])]
 
 
-def stages_of(bn, rm, split, bk, b):
+def stages_of(bn, rm, split, bk, b, c):
     """As many as shared memory holds."""
-    fixed = 2048 + (bn * (128 * rm + 4) * 4 if split > 1 else bn * 128 * rm * 2)
-    stage = bn * bk * 2 + 128 * rm * (bk * b // 8 + 2)
+    fixed = 2048 + (bn * (64 * c * rm + 4) * 4 if split > 1 else bn * 64 * c * rm * 2)
+    stage = bn * bk * 2 + 64 * c * rm * (bk * b // 8 + 2)
     return min(12, (227 * 1024 - fixed) // stage)
 
 
@@ -42,7 +42,7 @@ def main():
     p.add_argument("--m", default="32,64,128,256,1024,4096")
     p.add_argument("--types", default="u4")
     p.add_argument("--act", default="bf16")
-    p.add_argument("--only", help="one schedule")
+    p.add_argument("--only", help="schedules")
     p.add_argument("--seconds", type=float, default=1.0)
     p.add_argument("--json")
     o = p.parse_args()
@@ -79,14 +79,15 @@ def main():
                 if m <= 256:
                     peer = graph_us([lambda st, d=d: torch.matmul(x, d.t()) for d in many] * max(1, 8 // len(many)), 15)
                 best = None
-                tried = [tuple(int(v) for v in o.only.split(","))] if o.only else next(c for top, c in SCHEDULES if m <= top)
-                for bn, rm, split, cluster, bk in tried:
-                    c = dict(BN=bn, RM=rm, SPLIT=split, CLUSTER=cluster, BK=bk, stages=stages_of(bn, rm, split, bk, b), ONCE=m <= bn)
+                tried = [tuple(int(v) for v in c.split(",")) for c in o.only.split(";")] if o.only else next(c for top, c in SCHEDULES if m <= top)
+                for bn, rm, split, cluster, bk, *many_c in tried:
+                    cons = many_c[0] if many_c else 2
+                    c = dict(BN=bn, RM=rm, C=cons, SPLIT=split, CLUSTER=cluster, BK=bk, stages=stages_of(bn, rm, split, bk, b, cons), ONCE=m <= bn)
                     blocks = sms // cluster * cluster
                     try:
-                        pk = t.kernel(mod, "pack", Q=q, T=o.act, RM=rm, BK=bk)
+                        pk = t.kernel(mod, "pack", Q=q, T=o.act, RM=rm, BK=bk, C=cons)
                         kern = t.kernel(mod, "matmul", Q=q, T=o.act, **c)
-                        blk = torch.zeros(cdiv(n, 128 * rm) * cdiv(k, bk) * 128 * rm * (bk * b // 8 + 2),
+                        blk = torch.zeros(cdiv(n, 64 * cons * rm) * cdiv(k, bk) * 64 * cons * rm * (bk * b // 8 + 2),
                                           dtype=torch.uint8, device="cuda")
                         pk(n, k, packed, s, blk)
                         y = torch.full((m, n), float("nan"), device="cuda", dtype=dt)
