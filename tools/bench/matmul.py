@@ -9,7 +9,7 @@ float64 after the last replay.
         [--m 1,16] [--types u4] [--json FILE] [--most 12] [--plan FILE] [--chain]
 
 A plan names the schedules to try instead of the model here, one a line: type m NxK RW RR KW G SPLIT offset
-stages blocks. With --chain the best schedule also runs as a chain of dependent launches: x of each is the
+stages blocks. With --chain each schedule also runs as a chain of dependent launches: x of each is the
 memory that the launch in front wrote.
 """
 import argparse
@@ -76,9 +76,9 @@ def configs(n, k, m, b, most):
     groups, mt = cdiv(k, GROUP), 1 if m == 1 else cdiv(m, 8) * 8
     floor = n * k * (b + 16 / GROUP) / 8 / 4.5e6
     out = []
-    for rw, rr, kw, g, per, split in itertools.product(range(1, 17), (16, 32, 64), (1, 2, 4, 7, 8, 14, 16), (1, 2, 4), (1, 2), (1, 2, 4, 8)):
+    for rw, rr, kw, g, per, split in itertools.product(range(1, 17), (16, 32, 64, 80), (1, 2, 4, 7, 8, 14, 16), (1, 2, 4), (1, 2), (1, 2, 4, 8)):
         r, w = rw * rr, rw * kw
-        if not 8 <= w <= 28 // per or r > n or (rr > 32 and mt == 1 and b > 3) or split * kw * g > groups:
+        if not 7 <= w <= 28 // per or r > n or (rr > 32 and mt == 1 and b > 3) or split * kw * g > groups:
             continue
         if r % split or (split > 1 and (per > 1 or cdiv(n, r) > FIT[split])):
             continue
@@ -98,8 +98,8 @@ def configs(n, k, m, b, most):
         stages = min(16, int((227 * 1024 // per - 1024 - fixed) // stage))
         if stages < 2 or stages * stage * per < 64 * 1024 or even < 0.6:
             continue
-        time_ = floor * max(1, 0.75 * (1 + x)) / min(1, even / 0.96) + 4.5 + (0.7 if split > 1 else 0)
-        taste = 0.02 * abs(math.log2(stage / 24576)) + 0.05 * abs(math.log2(w * per / (24 if b < 4 else 16))) - 0.02 * (rr // 16 - 1)
+        time_ = floor * max(1, 0.75 * (1 + x)) / min(1, even / 0.96) + 4.5 + (0 if split == 1 else 0.7 if split == 2 else 5)
+        taste = 0.02 * abs(math.log2(stage / 24576)) + 0.05 * abs(math.log2(w * per / (24 if b < 4 else 16 if mt == 1 else 8))) - 0.02 * (rr // 16 - 1)
         for offset in (True, False) if b == 4 and mt > 1 else (b == 4,):
             out.append((time_ * (1 + taste), dict(RW=rw, RR=rr, KW=kw, G=g, SPLIT=split, offset=offset, stages=stages, blocks=blocks)))
     out.sort(key=lambda c: c[0])
@@ -124,7 +124,6 @@ def chain_us(t, mod, metas, blocks, shape, copies, codes, value, s, dt):
     m, n, k = shape
     shrink = abs(value.mean().item() or 1.0) * s.double().mean().item() * k
     small = (s.double() / shrink).to(dt)
-    # The scales are the second part of each block: rewritten there, as pack would.
     pk = t.kernel(mod, "pack", Q=metas["Q"], T=metas["T"], **{v: metas[v] for v in ("RW", "RR", "KW", "G")})
     for d in copies:
         pk(n, k, codes, small, d)
