@@ -22,9 +22,9 @@ from matmul import DTYPE, GROUP, bits_of, bitstring, cdiv, table  # noqa: E402
 from w4a16 import graph_us  # noqa: E402
 
 # BN, RM, SPLIT, CLUSTER, BK and, if not 2, C up to so many tokens
-SCHEDULES = [(32, [(32, 1, 2, 1, 128), (16, 1, 1, 2, 128)]),
-             (64, [(64, 1, 2, 1, 128), (32, 1, 1, 2, 128), (64, 2, 1, 2, 128), (64, 2, 1, 1, 128)]),
-             (128, [(64, 1, 1, 2, 128), (128, 1, 2, 1, 64), (64, 2, 2, 1, 128)]),
+SCHEDULES = [(32, [(32, 1, 2, 1, 256), (32, 1, 2, 1, 128)]),
+             (64, [(64, 1, 2, 1, 256), (64, 1, 2, 1, 128), (64, 2, 1, 2, 128), (64, 2, 1, 1, 128)]),
+             (128, [(128, 1, 2, 1, 128), (128, 1, 2, 1, 64), (64, 2, 2, 1, 128)]),
              (256, [(128, 1, 1, 2, 64), (64, 2, 1, 2, 128), (128, 1, 1, 1, 128)]),
              (1 << 30, [(256, 1, 1, 2, 64), (256, 1, 1, 1, 64), (128, 2, 1, 2, 64), (128, 2, 1, 1, 64)])]
 
@@ -32,7 +32,7 @@ SCHEDULES = [(32, [(32, 1, 2, 1, 128), (16, 1, 1, 2, 128)]),
 def stages_of(bn, rm, split, bk, b, c):
     """As many as shared memory holds."""
     fixed = 2048 + (bn * (64 * c * rm + 4) * 4 if split > 1 else bn * 64 * c * rm * 2)
-    stage = bn * bk * 2 + 64 * c * rm * (bk * b // 8 + 2)
+    stage = bn * bk * 2 + 64 * c * rm * (bk * b // 8 + 2 * cdiv(bk, GROUP))
     return min(12, (227 * 1024 - fixed) // stage)
 
 
@@ -87,7 +87,7 @@ def main():
                     try:
                         pk = t.kernel(mod, "pack", Q=q, T=o.act, RM=rm, BK=bk, C=cons)
                         kern = t.kernel(mod, "matmul", Q=q, T=o.act, **c)
-                        blk = torch.zeros(cdiv(n, 64 * cons * rm) * cdiv(k, bk) * 64 * cons * rm * (bk * b // 8 + 2),
+                        blk = torch.zeros(cdiv(n, 64 * cons * rm) * cdiv(k, bk) * 64 * cons * rm * (bk * b // 8 + 2 * cdiv(bk, GROUP)),
                                           dtype=torch.uint8, device="cuda")
                         pk(n, k, packed, s, blk)
                         y = torch.full((m, n), float("nan"), device="cuda", dtype=dt)
