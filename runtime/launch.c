@@ -213,6 +213,26 @@ tilus_status tilus_plan_grid(const tilus_plan *p, int64_t grid[3]) {
     return TILUS_OK;
 }
 
+tilus_status tilus_plan_resident(const tilus_plan *p, int64_t *blocks) {
+    if (!p || !p->ready || !blocks) return TILUS_INVALID_ARGUMENT;
+    const tilus_kernel *k = p->kernel;
+    tilus_context *c = k->module->ctx;
+    if (c->device == TILUS_DEVICE_VM) return rt_fail(c, TILUS_UNSUPPORTED, "the VM has no multiprocessors");
+    const int *size = k->func->cluster, cluster = size[0] * size[1] * size[2];
+    if (cluster > 1 && !c->cu.clusters) return rt_fail(c, TILUS_DRIVER_TOO_OLD, "the driver does not count clusters");
+    tilus_status s = rt_enter(c);
+    if (s != TILUS_OK) return s;
+    int n = 0, processors = 1;
+    if (cluster > 1) s = rt_cu(c, c->cu.clusters(&n, k->cu_func, &p->config), "cuOccupancyMaxActiveClusters");
+    else {
+        s = rt_cu(c, c->cu.device_attribute(&processors, CU_ATTR_PROCESSORS, c->gpu), "cuDeviceGetAttribute");
+        if (s == TILUS_OK) s = rt_cu(c, c->cu.occupancy(&n, k->cu_func, (int)p->threads, p->shared), "cuOccupancyMaxActiveBlocksPerMultiprocessor");
+    }
+    rt_leave(c);
+    *blocks = (int64_t)n * (cluster > 1 ? cluster : processors);
+    return s;
+}
+
 // ---- running ------------------------------------------------------------------------------------
 
 static void flush_line(tilus_context *c) {

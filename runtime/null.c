@@ -60,7 +60,8 @@ static int null_device_name(char *name, int len, int d) {
 static int null_device_attribute(int *v, int attribute, int d) {
     (void)d;
     NOTE(device_attribute);
-    *v = attribute == CU_ATTR_MAJOR ? null->major : attribute == CU_ATTR_MINOR ? null->minor : 232448;
+    *v = attribute == CU_ATTR_MAJOR ? null->major : attribute == CU_ATTR_MINOR ? null->minor
+         : attribute == CU_ATTR_PROCESSORS ? 132 : 232448;
     return 0;
 }
 static int null_device_total_mem(size_t *n, int d) {
@@ -139,6 +140,12 @@ static int null_occupancy(int *blocks, void *f, int threads, size_t shared) {
     (void)shared;
     NOTE(occupancy);
     *blocks = 2048 / threads;
+    return 0;
+}
+static int null_clusters(int *n, void *f, const void *config) {
+    (void)f;
+    NOTE(clusters);
+    *n = ((const rt_launch_config *)config)->nattrs ? 65 : 132;
     return 0;
 }
 static int null_launch(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,

@@ -260,6 +260,9 @@ TILUS_API tilus_status tilus_launch_prepared(tilus_plan *p, tilus_stream s);
 TILUS_API void tilus_plan_destroy(tilus_plan *p);
 /// The grid that a plan launches.
 TILUS_API tilus_status tilus_plan_grid(const tilus_plan *p, int64_t grid[3]);
+/// How many blocks of the plan's kernel the device holds at once, whole clusters only: the largest grid of a
+/// persistent kernel that runs in one wave. UNSUPPORTED on the VM.
+TILUS_API tilus_status tilus_plan_resident(const tilus_plan *p, int64_t *blocks);
 /// Launches a kernel of a PTX module; `params` as in cuLaunchKernel. UNSUPPORTED for other kernels.
 TILUS_API tilus_status tilus_launch_raw(tilus_kernel *k, tilus_stream s, const unsigned grid[3],
                                         const unsigned block[3], unsigned shared_bytes, void **params);

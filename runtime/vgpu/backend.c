@@ -99,7 +99,7 @@ static int vgpu_device_attribute(int *v, int attribute, int d) {
     case CU_ATTR_MAJOR: *v = sm / 10; return 0;
     case CU_ATTR_MINOR: *v = sm % 10; return 0;
     case CU_ATTR_MAX_SHARED_OPTIN: *v = sm >= 90 ? 232448 : sm == 80 ? 166912 : 101376; return 0;
-    case 16: *v = 132; return 0;  // multiprocessors
+    case CU_ATTR_PROCESSORS: *v = 132; return 0;
     case 1: *v = 1024; return 0;  // threads of a block
     case 10: *v = 32; return 0;   // warp
     default: return because(CU_INVALID_VALUE, "the virtual GPU does not have this attribute");
@@ -211,34 +211,27 @@ static int vgpu_launch(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned 
     return run(m, f, &(vg_launch_config){{gx, gy, gz}, {bx, by, bz}, {0, 0, 0}, shared, params, false});
 }
 
-/// CUlaunchAttribute and CUlaunchConfig.
-typedef struct {
-    int id;
-    char pad[4];
-    union {
-        char bytes[64];
-        unsigned dim[3];
-        int number;
-    } value;
-} attribute;
-typedef struct {
-    unsigned grid[3], block[3], shared;
-    void *stream;
-    const attribute *attrs;
-    unsigned nattrs;
-} launch_config;
-enum { ATTR_CLUSTER = 4, ATTR_DEPENDENT = 6 };
+static int vgpu_clusters(int *n, void *f, const void *config) {
+    const rt_launch_config *const c = config;
+    int blocks = 0;
+    unsigned size = 1;
+    vgpu_occupancy(&blocks, f, (int)(c->block[0] * c->block[1] * c->block[2]), c->shared);
+    for (unsigned i = 0; i < c->nattrs; i++)
+        if (c->attrs[i].id == CU_LAUNCH_CLUSTER) size = c->attrs[i].cluster[0] * c->attrs[i].cluster[1] * c->attrs[i].cluster[2];
+    *n = size ? 132 * blocks / (int)size : 0;
+    return 0;
+}
 
 static int vgpu_launch_ex(const void *config, void *f, void **params, void **extra) {
     CURRENT(m);
-    const launch_config *const c = config;
+    const rt_launch_config *const c = config;
     if (extra) return because(CU_INVALID_VALUE, "the virtual GPU takes parameters one by one");
     vg_launch_config out = {.shared = c->shared, .params = params};
     memcpy(out.grid, c->grid, sizeof out.grid);
     memcpy(out.block, c->block, sizeof out.block);
     for (unsigned i = 0; i < c->nattrs; i++) {
-        if (c->attrs[i].id == ATTR_CLUSTER) memcpy(out.cluster, c->attrs[i].value.dim, sizeof out.cluster);
-        if (c->attrs[i].id == ATTR_DEPENDENT) out.dependent = c->attrs[i].value.number != 0;
+        if (c->attrs[i].id == CU_LAUNCH_CLUSTER) memcpy(out.cluster, c->attrs[i].cluster, sizeof out.cluster);
+        if (c->attrs[i].id == CU_LAUNCH_DEPENDENT) out.dependent = c->attrs[i].allowed != 0;
     }
     return run(m, f, &out);
 }

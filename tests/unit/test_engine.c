@@ -67,6 +67,9 @@ static void maps_of(const char *cache) {
     assert_memory_equal(b.n.map.dims, dims, sizeof dims);
     assert_int_equal(b.n.map.strides[0], 400);
     assert_memory_equal(b.n.map.box, box, sizeof box);
+    int64_t blocks = 0;
+    assert_int_equal(tilus_plan_resident(plan, &blocks), TILUS_OK);
+    assert_true(blocks > 0 && blocks % 132 == 0);
     assert_int_equal(tilus_launch_prepared(plan, NULL), TILUS_OK);
     assert_int_equal(b.n.count[RT_CALL_launch], 1);
     assert_int_equal((uintptr_t)b.n.params[4] % 64, 0);
@@ -129,6 +132,15 @@ static void attributes(void **s) {
     assert_int_equal(b.n.grid[0], 6);
     assert_int_equal(b.n.block[0], 128);
     assert_ptr_equal(*(void **)b.n.params[3], p[2]);
+    tilus_plan *plan;
+    int64_t blocks = 0;
+    assert_int_equal(tilus_prepare(k, a, 4, &plan), TILUS_OK);
+    assert_int_equal(tilus_plan_resident(plan, &blocks), TILUS_OK);
+    assert_int_equal(blocks, 2 * 65); // the null driver holds 65 clusters
+    b.n.fail_at[RT_CALL_clusters] = 2;
+    b.n.error[RT_CALL_clusters] = 1;
+    assert_int_equal(tilus_plan_resident(plan, &blocks), TILUS_DRIVER_ERROR);
+    assert_int_equal(tilus_plan_resident(NULL, &blocks), TILUS_INVALID_ARGUMENT);
     a[0] = tilus_int(5);
     assert_int_equal(tilus_launch(k, NULL, a, 4), TILUS_LAUNCH_REFUSED);
     assert_non_null(strstr(tilus_error(b.c), "no multiple of the cluster's 2 blocks"));

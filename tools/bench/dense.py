@@ -91,14 +91,15 @@ def main():
                     continue
                 y = torch.full((m, n), float("nan"), device="cuda", dtype=out)
                 stream = torch.cuda.current_stream().cuda_stream
-                launch = kern.prepare(blocks // c["CLUSTER"] * c["CLUSTER"], m, n, k, a, b, y)
+                one_wave = kern.resident(blocks // c["CLUSTER"] * c["CLUSTER"], m, n, k, a, b, y)
+                launch = kern.prepare(one_wave, m, n, k, a, b, y)
                 flop = 2 * m * n * k
                 mine, theirs = alternate([lambda: launch(stream), peer], flop, o.seconds, o.burst)
                 torch.cuda.synchronize()
                 error = ((y.float() - want).norm() / want.norm()).item()
                 i = kern.info()
                 print(f"{name} {shape} {mine:9.1f} us {flop / mine / 1e6:6.1f} TFLOP/s; cuBLAS {theirs:9.1f} us {flop / theirs / 1e6:6.1f}; "
-                      f"{theirs / mine:.3f}x, error {error:.1e}, {i.registers} registers, {i.spill_bytes} spilled, {c}", flush=True)
+                      f"{theirs / mine:.3f}x, error {error:.1e}, {i.registers} registers, {i.spill_bytes} spilled, {one_wave} blocks, {c}", flush=True)
                 if error < 4e-3 and (best is None or mine < best["us"]):
                     best = dict(type=name, m=m, n=n, k=k, us=mine, peer_us=theirs, error=error, schedule=c)
             if best:

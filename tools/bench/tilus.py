@@ -100,3 +100,11 @@ class Kernel:
         self.context.check(self.context.lib.tilus_prepare(self.k, a, C.c_size_t(len(values)), C.byref(p)))
         launch, check = self.context.lib.tilus_launch_prepared, self.context.check
         return lambda stream=0, keep=values: check(launch(p, C.c_void_p(stream)))
+
+    def resident(self, *values):
+        """How many blocks the device holds at once."""
+        a, p, n = self.args(values), C.c_void_p(), C.c_int64()
+        self.context.check(self.context.lib.tilus_prepare(self.k, a, C.c_size_t(len(values)), C.byref(p)))
+        self.context.check(self.context.lib.tilus_plan_resident(p, C.byref(n)))
+        self.context.lib.tilus_plan_destroy(p)
+        return n.value
