@@ -13,9 +13,9 @@ before=''
 for folder in vm layout frontend ir codegen runtime tools; do
     before="$before $folder"
     allowed=$(echo "$before" | sed 's/^ //; s/ /|/g')
-    bad=$(grep -nE '^ *# *include "[a-z]+/' "$folder"/*.[chly] 2>/dev/null | grep -vE "include \"($allowed)/")
+    bad=$(grep -nE '^ *# *include "[a-z]+/' "$folder"/*.[chly] "$folder"/*/*.[chly] 2>/dev/null | grep -vE "include \"($allowed)/")
     [ -z "$bad" ] || fail "$folder includes what comes after it: $bad"
-    [ "$folder" = codegen ] || ! grep -nE 'include <llvm' "$folder"/*.[chly] 2>/dev/null || fail "$folder includes LLVM"
+    [ "$folder" = codegen ] || ! grep -nE 'include <llvm' "$folder"/*.[chly] "$folder"/*/*.[chly] 2>/dev/null || fail "$folder includes LLVM"
 done
 # shellcheck disable=SC2016
 sed -n '/^```c$/,/^```$/p' README.md | sed '1d;$d' | cmp -s - tests/embed/embed.c || fail "README.md does not show tests/embed/embed.c"
@@ -29,5 +29,8 @@ for arch in $archs; do
     for f in tools/completions/*; do
         grep -qw "$arch" "$f" || fail "$f does not offer $arch"
     done
+done
+for d in $(sed -n 's/^VG_DEFECT([a-z_]*, "\([a-z-]*\)".*/\1/p' runtime/vgpu/defect.def); do
+    grep -q "^- \*\*$d\*\*: " docs/vgpu.md || fail "docs/vgpu.md does not explain the report '$d'"
 done
 exit $failed

@@ -24,6 +24,7 @@ for arch in sm_80 sm_90a; do
     none matmul_lowbit.tvm $arch --kernel=matmul -D Q=i6 -D TK=32 -D TN=32 -D ENC=true
     none matmul_lowbit.tvm $arch --kernel=pack -D Q=f6e3m2
 done
+for f in matmul_hopper matmul_wq; do none $f.tvm sm_90a --kernel=matmul; done
 for mt in 1 8; do none stream.tvm sm_90a --kernel=matvec -D MT=$mt; done
 none stream.tvm sm_90a --kernel=matvec -D MT=16 -D stages=3
 none stream.tvm sm_90a --kernel=pack -D Q=i5 -D T=f16
