@@ -99,7 +99,7 @@ static int vgpu_device_attribute(int *v, int attribute, int d) {
     case CU_ATTR_MAJOR: *v = sm / 10; return 0;
     case CU_ATTR_MINOR: *v = sm % 10; return 0;
     case CU_ATTR_MAX_SHARED_OPTIN: *v = sm >= 90 ? 232448 : sm == 80 ? 166912 : 101376; return 0;
-    case CU_ATTR_PROCESSORS: *v = 132; return 0;
+    case CU_ATTR_PROCESSORS: *v = VG_PROCESSORS; return 0;
     case 1: *v = 1024; return 0;  // threads of a block
     case 10: *v = 32; return 0;   // warp
     default: return because(CU_INVALID_VALUE, "the virtual GPU does not have this attribute");
@@ -218,7 +218,7 @@ static int vgpu_clusters(int *n, void *f, const void *config) {
     vgpu_occupancy(&blocks, f, (int)(c->block[0] * c->block[1] * c->block[2]), c->shared);
     for (unsigned i = 0; i < c->nattrs; i++)
         if (c->attrs[i].id == CU_LAUNCH_CLUSTER) size = c->attrs[i].cluster[0] * c->attrs[i].cluster[1] * c->attrs[i].cluster[2];
-    *n = size ? 132 * blocks / (int)size : 0;
+    *n = size ? VG_PROCESSORS * blocks / (int)size : 0;
     return 0;
 }
 

@@ -14,7 +14,6 @@
 enum {
     QUANTUM = 4096,             // instructions of a warp's turn
     SLICE = 1 << 21,            // of a cluster's turn while others wait
-    MULTIPROCESSORS = 132,
     SM_THREADS = 2048,
     SM_BLOCKS = 32,
     RELEASE_AFTER = 64,         // turns without progress before lanes are let go on alone
@@ -525,7 +524,7 @@ static uint32_t resident_limit(const vg_run *r, uint32_t workers) {
     if (per_sm > SM_BLOCKS) per_sm = SM_BLOCKS;
     const uint32_t by_shared = (shared_limit(r->gpu->options.sm) + 1024) / (r->shared_bytes + 1024);
     if (per_sm > by_shared) per_sm = by_shared;
-    uint64_t clusters = (uint64_t)MULTIPROCESSORS * (per_sm ? per_sm : 1) / cluster;
+    uint64_t clusters = (uint64_t)VG_PROCESSORS * (per_sm ? per_sm : 1) / cluster;
     const uint64_t bytes = (uint64_t)cluster * ((uint64_t)nwarps * (r->kernel->row_bytes + 32ull * r->local_stride) + r->shared_bytes + 4096);
     if (clusters > RESIDENT_BYTES / bytes) clusters = RESIDENT_BYTES / bytes;
     clusters = (clusters + workers - 1) / workers;

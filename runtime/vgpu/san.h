@@ -76,6 +76,8 @@ typedef struct {
 void san_thread(const vg_warp *w, uint32_t lane, unsigned out[3]);
 /// Knowledge at a synchronising address; NULL: out of memory.
 san_know *san_sync_at(vg_block *b, uint64_t key);
+/// Device memory becomes initialised, and written by this launch.
+void san_global_write(vg_gpu *g, uint64_t addr, uint64_t bytes);
 void san_join(const san_block *s, san_know *to, const san_know *from);
 /// The warp's clock goes on: what follows is not covered by what it has released.
 void san_tick(vg_warp *w);

@@ -6,8 +6,6 @@
 #include <string.h>
 #include "runtime/vgpu/san.h"
 
-void san_global_write(vg_gpu *g, uint64_t addr, uint64_t bytes);
-
 /// cp.async is of the generic proxy; bulk and tensor copies and wgmma are of the asynchronous one.
 static bool generic(const vg_inst *in) {
     const ptx_inst *const p = in->ptx;

@@ -13,6 +13,8 @@ typedef struct vg_gpu vg_gpu;
 typedef struct vg_module vg_module;
 typedef struct vg_kernel vg_kernel;
 
+enum { VG_PROCESSORS = 132 }; // multiprocessors that it says it has
+
 /// Same numbers as CUresult.
 enum vg_status {
     VG_OK = 0, VG_INVALID_VALUE = 1, VG_OUT_OF_MEMORY = 2, VG_INVALID_PTX = 218, VG_NOT_FOUND = 500,

@@ -41,8 +41,8 @@ uint64_t vg_special(const vg_warp *w, int special, uint32_t lane) {
     case PTX_S_laneid: return lane;
     case PTX_S_warpid: return w->id;
     case PTX_S_nwarpid: return 64;
-    case PTX_S_smid: return b->linear % 132;
-    case PTX_S_nsmid: return 132;
+    case PTX_S_smid: return b->linear % VG_PROCESSORS;
+    case PTX_S_nsmid: return VG_PROCESSORS;
     case PTX_S_gridid: return r->number;
     case PTX_S_lanemask_eq: return 1u << lane;
     case PTX_S_lanemask_lt: return (1u << lane) - 1;
