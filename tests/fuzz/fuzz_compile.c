@@ -5,7 +5,6 @@
 // Usage: fuzz_compile COUNT SEED FILE-OR-FOLDER…; FUZZ_ONLY=N: input N alone, written to standard output.
 #include <ctype.h>
 #include <dirent.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -179,8 +178,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "no inputs\n");
         return 2;
     }
-    static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGALRM};
-    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) signal(signals[i], died);
+    watch();
     const unsigned long count = strtoul(argv[1], NULL, 0), seed = strtoul(argv[2], NULL, 0);
     const char *const only = getenv("FUZZ_ONLY");
     unsigned bad = 0;

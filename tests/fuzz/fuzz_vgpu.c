@@ -4,7 +4,6 @@
 // arguments, same inputs.
 // Usage: fuzz_vgpu COUNT SEED FOLDER-OF-PTX
 #include <dirent.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,11 +92,7 @@ int main(int argc, char **argv) {
     state = strtoull(argv[2], NULL, 10);
     read_folder(argv[3]);
     if (!files) return 2;
-    signal(SIGSEGV, died);
-    signal(SIGBUS, died);
-    signal(SIGFPE, died);
-    signal(SIGABRT, died);
-    signal(SIGALRM, died);
+    watch();
     unsigned long loaded = 0, launched = 0;
     const unsigned long count = strtoul(argv[1], NULL, 10);
     for (current = 0; current < count; current++) {
